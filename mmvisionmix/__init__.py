@@ -1,0 +1,19 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Dense-prediction backbones for OpenMMLab with cheaper token mixers than query-key attention.
+
+Importing the package checks the versions it stands on and makes its configs inheritable as
+``_base_ = 'mmvisionmix::lkca/....py'``. It imports no codebase (mmseg, mmdet, mmpretrain).
+"""
+from ._compat import require_mmcv, require_mmengine
+from .version import __version__
+
+require_mmengine()
+require_mmcv()
+
+from mmengine.config.utils import MODULE2PACKAGE  # noqa: E402  after the check, to fail clearly
+
+from ._configs import config_path  # noqa: E402
+
+MODULE2PACKAGE['mmvisionmix'] = 'mmvisionmix'
+
+__all__ = ['__version__', 'config_path']

@@ -1,0 +1,69 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""The versions of MMEngine and mmcv this package works with, checked at import."""
+from importlib import import_module, metadata
+from typing import Optional
+
+from packaging.specifiers import SpecifierSet
+
+MMENGINE = SpecifierSet('>=0.10.7,<0.11')
+MMCV = SpecifierSet('>=2.1.0,<2.2.0')
+
+
+def require_mmengine() -> None:
+    """Raises ImportError unless a suitable MMEngine is installed."""
+    _require('mmengine', MMENGINE, f'pip install "mmengine{_ordered(MMENGINE)}"')
+
+
+def require_mmcv() -> None:
+    """Raises ImportError unless a suitable mmcv, or mmcv-lite, is installed.
+
+    Both distributions bring the module ``mmcv``; mmcv-lite lacks the compiled operators, which
+    only detection needs.
+    """
+    full = f'mim install "mmcv{_ordered(MMCV)}"'
+    lite = f'pip install "mmcv-lite{_ordered(MMCV)}"'
+    if _is_installed('mmcv-lite'):
+        mend = lite
+    elif _is_installed('mmcv'):
+        mend = full
+    else:
+        mend = f'{full}\nor, without the compiled operators that detection needs:\n    {lite}'
+    _require('mmcv', MMCV, mend)
+
+
+def _require(module: str, suitable: SpecifierSet, mend: str) -> None:
+    """Raises ImportError unless ``module`` is installed in a suitable version.
+
+    Args:
+        module: Name of the module; its version is its ``__version__``.
+        suitable: The versions that serve.
+        mend: The command that installs one of them.
+    """
+    version = _version(module)
+    if version is None or not suitable.contains(version, prereleases=True):
+        found = f'{module} {version}' if version else 'none'
+        raise ImportError(f'mmvisionmix needs {module}{_ordered(suitable)}, but found {found}. '
+                          f'Mend it with\n    {mend}')
+
+
+def _version(module: str) -> Optional[str]:
+    """Returns the version of an installed module, or None; a broken module raises its own error."""
+    try:
+        return import_module(module).__version__
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        return None
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _ordered(versions: SpecifierSet) -> str:
+    """Writes a range with its lower end first; ``str`` gives no fixed order."""
+    return ','.join(sorted(map(str, versions), reverse=True))
