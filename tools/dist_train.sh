@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Trains with several processes, one per GPU. On a CPU, add
+#   --cfg-options env_cfg.dist_cfg.backend=gloo
+# Usage: bash tools/dist_train.sh CONFIG GPUS [options of tools/train.py]
+set -euo pipefail
+
+CONFIG=${1:?"usage: dist_train.sh CONFIG GPUS [options]"}
+GPUS=${2:?"usage: dist_train.sh CONFIG GPUS [options]"}
+exec bash "$(dirname "$0")/dist_run.sh" train.py "$GPUS" "$CONFIG" "${@:3}"
