@@ -1,0 +1,228 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Large-kernel convolutional attention (LKCA): token mixing by one kernel larger than the grid.
+
+From `Interpreting and Improving Attention From the Perspective of Large Kernel Convolution
+<https://arxiv.org/abs/2401.05738>`_ (Li et al., 2024). Tokens lie on a grid of H x W, N = HW of
+them. One kernel ``w`` of (2H-1) x (2W-1), shared by all channels, gives the weight of token (p, q)
+in the output at (i, j) by their offset alone, with no softmax::
+
+    A[(i, j), (p, q)] = w[p - i + H - 1, q - j + W - 1]          out = A V
+
+Five algebraically equal forms of this product are here; MACs are for one image and one channel.
+
+==============  =================  ===========================================================
+``impl``        MACs               how
+==============  =================  ===========================================================
+``'literal'``   N^2                Algorithm 1: A row by row from sliding windows, then A V
+``'conv'``      N (2H-1)(2W-1)     Algorithm 2: a zero-padded convolution of every channel
+``'gemm'``      N^2                A by one strided copy, then one matrix product
+``'spectral'``  4N (H + W)         DFT along H and a small product along W per frequency
+``'fft'``       O(N log N)         product of zero-padded two-dimensional spectra
+==============  =================  ===========================================================
+"""
+import math
+from typing import Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Grid = Tuple[int, int]
+
+
+def large_kernel_mix(value: Tensor, kernel: Tensor, grid: Grid, impl: str = 'auto') -> Tensor:
+    """Mixes tokens by their offsets on the grid (Algorithms 1 and 2 of the paper).
+
+    Args:
+        value (Tensor): Tokens V in row-major order, shape (B, H*W, C).
+        kernel (Tensor): Weights of all offsets, shape (2H-1, 2W-1). :func:`fit_kernel` gives the
+            kernel for another grid than the one it was made for.
+        grid (tuple[int, int]): Height H and width W of the token grid.
+        impl (str): One of ``'literal'``, ``'conv'``, ``'gemm'``, ``'spectral'``, ``'fft'``, or
+            ``'auto'``, which picks the fastest by :func:`choose_impl`. All are exact.
+            ``'spectral'`` and ``'fft'`` compute in at least float32, also inside autocast.
+            Defaults to ``'auto'``.
+
+    Returns:
+        Tensor: The mixed tokens, shape (B, H*W, C).
+
+    Raises:
+        ValueError: If ``impl`` is unknown or the shapes do not belong to the grid.
+    """
+    check_impl(impl)
+    _check_shapes(value, kernel, grid)
+    if impl == 'auto':
+        impl = choose_impl(grid, value.device)
+    return _FORMS[impl](value, kernel, grid)
+
+
+def check_impl(impl: str) -> None:
+    """Raises a ValueError that lists the valid names if ``impl`` is none of them."""
+    if impl != 'auto' and impl not in _FORMS:
+        raise ValueError(f"impl must be 'auto' or one of {list(_FORMS)}, got {impl!r}")
+
+
+def choose_impl(grid: Grid, device: torch.device) -> str:
+    """Picks the fastest exact form for a grid on a device.
+
+    The matrix product wins while the grid is small enough for its N^2 to be cheap: up to 16 x 16
+    on a CPU (measured, docs/benchmarks.md). Accelerators are faster at one large product than at
+    many small ones, so the bound there is 32 x 32 (not measured yet).
+
+    Args:
+        grid (tuple[int, int]): Height H and width W of the token grid.
+        device (torch.device): Where the tokens are.
+
+    Returns:
+        str: ``'gemm'`` or ``'spectral'``.
+    """
+    height, width = grid
+    tokens = 256 if device.type == 'cpu' else 1024
+    return 'gemm' if height * width <= tokens or min(grid) == 1 else 'spectral'
+
+
+def fit_kernel(kernel: Tensor, grid: Grid, interpolate: bool = False) -> Tensor:
+    """Gives a kernel for another grid than the one it was made for.
+
+    Args:
+        kernel (Tensor): Weights of all offsets on the source grid, shape (2H-1, 2W-1).
+        grid (tuple[int, int]): The target grid (H', W').
+        interpolate (bool): If False, every offset keeps its weight: a smaller grid crops the
+            kernel and a larger one pads it with zeros, each axis for itself. This is exact for
+            crops and for images larger than those trained on. If True, the kernel is resized
+            bicubically, which suits the same scene at another resolution; as no softmax
+            normalises the weights, they are scaled by HW / (H'W'). Defaults to False.
+
+    Returns:
+        Tensor: The kernel for the target grid, shape (2H'-1, 2W'-1).
+    """
+    source = ((kernel.shape[0] + 1) // 2, (kernel.shape[1] + 1) // 2)
+    if source == tuple(grid):
+        return kernel
+    if interpolate:
+        size = (2 * grid[0] - 1, 2 * grid[1] - 1)
+        resized = F.interpolate(kernel[None, None], size=size, mode='bicubic')[0, 0]
+        return resized * (source[0] * source[1] / (grid[0] * grid[1]))
+    rows, cols = grid[0] - source[0], grid[1] - source[1]
+    return F.pad(kernel, (cols, cols, rows, rows))  # a negative width crops
+
+
+def toeplitz_matrix(kernel: Tensor, grid: Grid) -> Tensor:
+    """Expands a kernel into the mixing matrix A of the module's header.
+
+    Args:
+        kernel (Tensor): Weights of all offsets, shape (2H-1, 2W-1).
+        grid (tuple[int, int]): Height H and width W of the token grid.
+
+    Returns:
+        Tensor: The two-level Toeplitz matrix A, shape (H*W, H*W).
+    """
+    height, width = grid
+    # Windows start at H-1-i and W-1-j, so flipping the window positions orders them by (i, j).
+    windows = kernel.unfold(0, height, 1).unfold(1, width, 1).flip(0, 1)  # (H, W, H, W)
+    return windows.reshape(height * width, height * width)
+
+
+def _mix_literal(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
+    height, width = grid
+    rows = []
+    for i in range(height):
+        for j in range(width):
+            top, left = height - 1 - i, width - 1 - j
+            rows.append(kernel[top:top + height, left:left + width].flatten())
+    return torch.stack(rows) @ value
+
+
+def _mix_conv(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
+    height, width = grid
+    batch, tokens, channels = value.shape
+    images = value.transpose(1, 2).reshape(batch * channels, 1, height, width)
+    mixed = F.conv2d(images, kernel[None, None], padding=(height - 1, width - 1))
+    return mixed.reshape(batch, channels, tokens).transpose(1, 2)
+
+
+def _mix_gemm(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
+    return _left_product(toeplitz_matrix(kernel, grid), value)
+
+
+def _mix_spectral(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
+    """A = D^T blockdiag_f(K_f) D with D the real DFT of length 2H-1 along the grid's height.
+
+    Offsets along H become H frequencies; at frequency f the kernel's rows sum to a cosine row c_f
+    and a sine row s_f, and with T(u) the W x W Toeplitz matrix of a row u of 2W-1 weights::
+
+        K_f = [[T(c_f), T(s_f)], [-T(s_f), T(c_f)]]
+
+    Every factor is a plain real matrix product on tokens in their own order: no transposed copies.
+    """
+    height, width = grid
+    batch, tokens, channels = value.shape
+    with _full_precision(value.device):
+        dtype = torch.float64 if value.dtype == torch.float64 else torch.float32
+        basis, waves = _dft(height, dtype, value.device)
+        rows = (waves @ kernel.to(dtype)).view(height, 2, 2 * width - 1)
+        cos, sin = rows.unfold(2, width, 1).flip(2).unbind(1)  # T(c_f), T(s_f): (H, W, W)
+        blocks = torch.cat([torch.cat([cos, sin], 2), torch.cat([-sin, cos], 2)], 1)
+        x = value.to(dtype).reshape(batch, height, width * channels)
+        x = _left_product(basis, x).view(batch, height, 2 * width, channels)
+        x = (blocks @ x).view(batch, 2 * height, width * channels)
+        mixed = _left_product(basis.t(), x).view(batch, tokens, channels)
+    return mixed.to(value.dtype)
+
+
+def _mix_fft(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
+    height, width = grid
+    batch, tokens, channels = value.shape
+    size = (2 * height, 2 * width)  # at least 2H-1: a circular product as long as that wraps none
+    with _full_precision(value.device):
+        dtype = torch.float64 if value.dtype == torch.float64 else torch.float32
+        padded = F.pad(kernel.to(dtype).flip(0, 1), (0, 1, 0, 1))
+        weights = torch.fft.rfft2(padded.roll((1 - height, 1 - width), (0, 1)), s=size)
+        images = value.to(dtype).reshape(batch, height, width, channels)
+        spectrum = torch.fft.rfft2(images, s=size, dim=(1, 2)) * weights.unsqueeze(-1)
+        mixed = torch.fft.irfft2(spectrum, s=size, dim=(1, 2))[:, :height, :width]
+    return mixed.reshape(batch, tokens, channels).to(value.dtype)
+
+
+_FORMS = dict(
+    literal=_mix_literal, conv=_mix_conv, gemm=_mix_gemm, spectral=_mix_spectral, fft=_mix_fft)
+
+
+def _dft(size: int, dtype: torch.dtype, device: torch.device) -> Tuple[Tensor, Tensor]:
+    """Real DFT of circular length 2*size-1, the shortest in which no offset wraps around.
+
+    Returns:
+        tuple[Tensor, Tensor]: D, shape (2*size, size): rows (f, cos), (f, sin) on positions
+        0..size-1, scaled so that D^T D = 1; and the same frequencies, unscaled, on the offsets
+        1-size..size-1, shape (2*size, 2*size-1).
+    """
+    length = 2 * size - 1
+    frequency = torch.arange(size, dtype=torch.float64, device=device)
+    offset = torch.arange(1 - size, size, dtype=torch.float64, device=device)
+    phase = torch.outer(frequency, offset) * (2 * math.pi / length)
+    waves = torch.stack([phase.cos(), phase.sin()], dim=1)  # (f, cos|sin, offset)
+    # A real signal's negative frequencies mirror the positive ones, so all but f = 0 count twice.
+    power = (2 - (frequency == 0).double()) / length
+    basis = waves[..., size - 1:] * power.sqrt()[:, None, None]
+    basis, waves = basis.reshape(2 * size, size), waves.reshape(2 * size, length)
+    return basis.to(dtype), waves.to(dtype)
+
+
+def _left_product(matrix: Tensor, value: Tensor) -> Tensor:
+    """matrix @ value of a batch; torch.matmul would fold the batch by a transposed copy."""
+    return torch.bmm(matrix.expand(value.shape[0], -1, -1), value)
+
+
+def _full_precision(device: torch.device) -> torch.autocast:
+    """Switches autocast off: half-precision FFTs want powers of two, and bfloat16 ones are none."""
+    return torch.autocast(device.type, enabled=False)
+
+
+def _check_shapes(value: Tensor, kernel: Tensor, grid: Grid) -> None:
+    height, width = grid
+    if value.ndim != 3 or value.shape[1] != height * width:
+        raise ValueError(f'value must have shape (B, {height * width}, C) on a grid of {height} x '
+                         f'{width}, got {tuple(value.shape)}')
+    if tuple(kernel.shape) != (2 * height - 1, 2 * width - 1):
+        raise ValueError(f'kernel must have shape {(2 * height - 1, 2 * width - 1)} on a grid of '
+                         f'{height} x {width}, got {tuple(kernel.shape)}; see fit_kernel')
