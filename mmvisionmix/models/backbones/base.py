@@ -1,0 +1,163 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+import difflib
+from typing import Any, Callable, Dict, List, Sequence, Tuple, Union
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+def drop_path_rates(rate: float, depth: int) -> List[float]:
+    """Stochastic-depth rates of ``depth`` blocks, rising linearly from 0 to ``rate``."""
+    return torch.linspace(0, rate, depth).tolist()
+
+
+class BaseBackbone(BaseModule):
+    """What all backbones here share; they add a stem, stages and a short ``forward``.
+
+    A subclass fills :attr:`arch_settings`, and its constructor
+
+    1. calls ``super().__init__``, then :meth:`get_arch` and :meth:`set_out_indices`;
+    2. sets ``self.stem``, ``self.stages`` (a ModuleList) and ``self.norms`` (a ModuleDict with one
+       norm per emitted stage, keyed by its index), building no stage past the last one emitted, so
+       that every parameter receives a gradient;
+    3. ends with :meth:`freeze_stages`.
+
+    Args:
+        frozen_stages (int): -1 freezes nothing, 0 the stem, n the stem and the first n stages:
+            no gradients, and norms and dropout in evaluation mode. Defaults to -1.
+        norm_eval (bool): Whether batch norms keep their running statistics while training.
+            Defaults to False.
+        with_cp (bool): Whether blocks are recomputed in the backward pass instead of keeping
+            their activations: less memory, more time, the same values. Defaults to False.
+        init_cfg (dict | list[dict], optional): Initialisation config. Defaults to None.
+    """
+
+    arch_settings: Dict[str, dict] = {}
+    stem_names: Tuple[str, ...] = ('stem', )  # modules and parameters that belong to the stem
+
+    def __init__(self,
+                 frozen_stages: int = -1,
+                 norm_eval: bool = False,
+                 with_cp: bool = False,
+                 init_cfg: Union[dict, List[dict], None] = None) -> None:
+        super().__init__(init_cfg)
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        self.with_cp = with_cp
+
+    @classmethod
+    def get_arch(cls, arch: Union[str, dict]) -> dict:
+        """Looks an architecture up.
+
+        Args:
+            arch (str | dict): A name in :attr:`arch_settings`, in any case, or a dict with the
+                keys that the settings there have.
+
+        Returns:
+            dict: A copy of the settings.
+
+        Raises:
+            ValueError: If the name is unknown, or the dict lacks a key or has one too many.
+        """
+        known = cls.arch_settings
+        if isinstance(arch, dict):
+            keys = set(next(iter(known.values())))
+            if set(arch) != keys:
+                raise ValueError(f'an arch dict of {cls.__name__} has the keys {sorted(keys)}, '
+                                 f'got {sorted(arch)}')
+            return dict(arch)
+        if arch.lower() not in known:
+            near = difflib.get_close_matches(arch.lower(), known, n=1)
+            hint = f'; did you mean {near[0]!r}?' if near else ''
+            raise ValueError(f'{cls.__name__} knows the archs {list(known)} or a dict, '
+                             f'got {arch!r}{hint}')
+        return dict(known[arch.lower()])
+
+    def set_out_indices(self, out_indices: Union[int, Sequence[int]], num_stages: int) -> None:
+        """Sets ``num_stages`` and the stages to emit, ascending and non-negative.
+
+        Args:
+            out_indices (int | Sequence[int]): Stages to emit; negative ones count from the end.
+            num_stages (int): Number of stages of the architecture.
+
+        Raises:
+            ValueError: If an index is out of range, or stands twice, or there is none.
+        """
+        indices = (out_indices, ) if isinstance(out_indices, int) else tuple(out_indices)
+        positive = sorted(i + num_stages if i < 0 else i for i in indices)
+        if (not positive or positive[0] < 0 or positive[-1] >= num_stages
+                or len(set(positive)) < len(positive)):
+            raise ValueError(f'out_indices must be distinct and between {-num_stages} and '
+                             f'{num_stages - 1}, got {out_indices}')
+        self.num_stages = num_stages
+        self.out_indices = tuple(positive)
+
+    def freeze_stages(self) -> None:
+        """Freezes the stem and the first ``frozen_stages`` stages.
+
+        Raises:
+            ValueError: If there are fewer stages than that.
+        """
+        if not -1 <= self.frozen_stages <= len(self.stages):
+            raise ValueError(f'frozen_stages must be between -1 and {len(self.stages)}, '
+                             f'got {self.frozen_stages}')
+        for part in self._frozen_parts():
+            part.requires_grad_(False)
+            if isinstance(part, nn.Module):
+                part.eval()
+
+    def train(self, mode: bool = True) -> 'BaseBackbone':
+        """Sets the mode; frozen parts, and batch norms with ``norm_eval``, stay in evaluation."""
+        super().train(mode)
+        if mode:
+            self.freeze_stages()
+            if self.norm_eval:
+                for module in self.modules():
+                    if isinstance(module, _BatchNorm):
+                        module.eval()
+        return self
+
+    def switch_to_deploy(self) -> None:
+        """Folds what can be folded for inference; the outputs stay the same to rounding.
+
+        Calls ``switch_to_deploy`` of every layer that has one. A second call changes nothing.
+        """
+        for module in self.modules():
+            if module is not self and hasattr(module, 'switch_to_deploy'):
+                module.switch_to_deploy()
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
+        """Depth of a parameter, for layer-wise learning-rate decay.
+
+        Args:
+            param_name (str): Full name of the parameter.
+            prefix (str): What precedes this backbone's own names, e.g. ``'backbone.'``.
+
+        Returns:
+            tuple[int, int]: The depth, 0 for the stem, 1 to n for the n stages, n + 1 for norms of
+            outputs and for whatever follows the backbone; and the number of depths, n + 2.
+        """
+        num_depths = self.num_stages + 2
+        name = param_name[len(prefix):] if param_name.startswith(prefix) else ''
+        first, _, rest = name.partition('.')
+        if first in self.stem_names:
+            return 0, num_depths
+        if first == 'stages':
+            return int(rest.partition('.')[0]) + 1, num_depths
+        return num_depths - 1, num_depths
+
+    def run(self, block: Callable[..., Tensor], *args: Any) -> Tensor:
+        """Calls a block, recomputing it in the backward pass if ``with_cp`` says so."""
+        if self.with_cp and torch.is_grad_enabled():
+            return checkpoint(block, *args, use_reentrant=False)
+        return block(*args)
+
+    def _frozen_parts(self) -> List[Union[nn.Module, nn.Parameter]]:
+        if self.frozen_stages < 0:
+            return []
+        parts = [getattr(self, name) for name in self.stem_names]
+        parts += self.stages[:self.frozen_stages]
+        return parts + [norm for i, norm in self.norms.items() if int(i) < self.frozen_stages]

@@ -1,0 +1,204 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+from typing import Any, List, Sequence, Tuple, Union
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn.bricks import DropPath
+from mmcv.cnn.bricks.transformer import PatchEmbed
+from mmengine.model import BaseModule
+from mmengine.utils import to_2tuple
+from torch import Tensor, nn
+
+from mmvisionmix.registry import MODELS
+
+from ..layers import LargeKernelAttention, SelfAttention
+from .base import BaseBackbone, drop_path_rates
+
+
+def resize_pos_embed(pos_embed: Tensor, grid: Tuple[int, int]) -> Tensor:
+    """Resizes a position embedding bicubically.
+
+    Args:
+        pos_embed (Tensor): Shape (1, C, H, W).
+        grid (tuple[int, int]): The target size (H', W').
+
+    Returns:
+        Tensor: Shape (1, C, H', W'); the input itself if it has that size already.
+    """
+    if tuple(pos_embed.shape[2:]) == tuple(grid):
+        return pos_embed
+    return F.interpolate(pos_embed, size=grid, mode='bicubic', align_corners=False)
+
+
+class LKCABlock(BaseModule):
+    """Pre-norm residual block of a mixer and an MLP (Eq. 3 and 4).
+
+    Args:
+        mixer (nn.Module): Called as ``mixer(tokens, grid)``.
+        embed_dims (int): Number of channels C.
+        mlp_ratio (float): Hidden channels of the MLP, as a multiple of C.
+        drop_rate (float): Dropout in the MLP. Defaults to 0.
+        drop_path_rate (float): Stochastic-depth rate of both branches. Defaults to 0.
+    """
+
+    def __init__(self,
+                 mixer: nn.Module,
+                 embed_dims: int,
+                 mlp_ratio: float,
+                 drop_rate: float = 0.,
+                 drop_path_rate: float = 0.) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(embed_dims, eps=1e-6)
+        self.mixer = mixer
+        self.norm2 = nn.LayerNorm(embed_dims, eps=1e-6)
+        hidden_dims = int(embed_dims * mlp_ratio)
+        self.mlp = nn.Sequential(
+            nn.Linear(embed_dims, hidden_dims), nn.GELU(), nn.Dropout(drop_rate),
+            nn.Linear(hidden_dims, embed_dims), nn.Dropout(drop_rate))
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, x: Tensor, grid: Tuple[int, int]) -> Tensor:
+        """Maps tokens (B, H*W, C) on a grid (H, W) to tokens of the same shape."""
+        x = x + self.drop_path(self.mixer(self.norm1(x), grid))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+@MODELS.register_module()
+class LKCAViT(BaseBackbone):
+    """LKCA-ViT: a plain ViT whose attention is one large-kernel convolution.
+
+    From `Interpreting and Improving Attention From the Perspective of Large Kernel Convolution
+    <https://arxiv.org/abs/2401.05738>`_, Eq. 1-5: patch embedding, learned position embedding, no
+    class token, blocks of LKCA and MLP, a final layer norm. Every block counts as one stage for
+    ``out_indices`` and ``frozen_stages``. Pool the last output (``GlobalAveragePooling``) to
+    classify, as the paper does.
+
+    Images of any size are taken: the bottom and right are zero-padded to a multiple of
+    ``patch_size``, the position embedding is resized, and the kernels are cropped or padded.
+    Inferred, as the paper does not say: the output projection of the mixer, the sizes behind the
+    names, and one layer norm per emitted stage where several are emitted.
+
+    Args:
+        arch (str | dict): Architecture. Names with ``m`` are the rows of Tables II-IV by millions
+            of parameters; ``'t'`` and ``'l'`` are LKCA-T and LKCA-L of Tables I and V; ``'s'`` and
+            ``'b'`` are LKCA-S and LKCA-B of Tables VI and VII (ADE20K). The paper also calls the
+            2.69M network of Tables I and V "LKCA-B". A dict has the keys ``embed_dims``,
+            ``num_layers`` and ``mlp_ratio``. Defaults to ``'s'``.
+        img_size (int | tuple[int, int]): Height and width of the training images in pixels, which
+            set the size of kernels and position embedding. Defaults to 224.
+        patch_size (int): Side of a patch in pixels. Defaults to 16.
+        in_channels (int): Channels of the input image. Defaults to 3.
+        out_indices (int | Sequence[int]): Blocks to emit; negative ones count from the end.
+            Blocks past the last of them are not built. Defaults to -1.
+        attention_layers (Sequence[int]): Blocks that keep softmax self-attention, as Section
+            III-B-3 mentions; negative ones count from the end. Defaults to none.
+        num_heads (int): Heads of these blocks. Defaults to 8.
+        impl (str): Form of the LKCA product, see :func:`mmvisionmix.ops.large_kernel_mix`.
+            Defaults to ``'auto'``.
+        interpolate_kernel (bool): Whether to resize kernels, instead of cropping or padding them,
+            for images of another size than ``img_size``. Suits the same scenes at another
+            resolution. Defaults to False.
+        drop_rate (float): Dropout after the position embedding and in MLPs. Defaults to 0.
+        drop_path_rate (float): Stochastic-depth rate of the last block. Defaults to 0.
+        frozen_stages (int): See :class:`BaseBackbone`. Defaults to -1.
+        norm_eval (bool): See :class:`BaseBackbone`. Defaults to False.
+        with_cp (bool): See :class:`BaseBackbone`. Defaults to False.
+        init_cfg (dict | list[dict], optional): Initialisation config. Defaults to truncated normal
+            linear layers with a standard deviation of 0.02.
+
+    Example:
+        >>> import torch
+        >>> from mmvisionmix.models import LKCAViT
+        >>> backbone = LKCAViT('s', img_size=512, out_indices=(2, 5, 8, 11))
+        >>> [tuple(out.shape) for out in backbone(torch.rand(1, 3, 512, 384))]
+        [(1, 384, 32, 24), (1, 384, 32, 24), (1, 384, 32, 24), (1, 384, 32, 24)]
+    """
+
+    # Parameters are those of Tables II-IV: 32 x 32 images, patch size 4, with a 10-class head.
+    arch_settings = {
+        '0.5m': dict(embed_dims=100, num_layers=8, mlp_ratio=2),  # 0.50M, 31M MACs
+        '1m': dict(embed_dims=136, num_layers=9, mlp_ratio=2),  # 1.03M
+        '2m': dict(embed_dims=192, num_layers=9, mlp_ratio=2),  # 2.03M
+        '2.69m': dict(embed_dims=192, num_layers=12, mlp_ratio=2),  # 2.70M, 171M MACs
+        '4m': dict(embed_dims=272, num_layers=9, mlp_ratio=2),  # 4.05M
+        '8m': dict(embed_dims=384, num_layers=9, mlp_ratio=2),  # 8.04M
+        't': dict(embed_dims=136, num_layers=9, mlp_ratio=2),  # the same as 1m
+        'l': dict(embed_dims=480, num_layers=9, mlp_ratio=2),  # 12.70M with 200 classes
+        's': dict(embed_dims=384, num_layers=12, mlp_ratio=3),  # ADE20K, Table VII
+        'b': dict(embed_dims=768, num_layers=12, mlp_ratio=2),  # ADE20K, Table VI
+    }
+    stem_names = ('stem', 'pos_embed')
+
+    def __init__(self,
+                 arch: Union[str, dict] = 's',
+                 img_size: Union[int, Tuple[int, int]] = 224,
+                 patch_size: int = 16,
+                 in_channels: int = 3,
+                 out_indices: Union[int, Sequence[int]] = -1,
+                 attention_layers: Sequence[int] = (),
+                 num_heads: int = 8,
+                 impl: str = 'auto',
+                 interpolate_kernel: bool = False,
+                 drop_rate: float = 0.,
+                 drop_path_rate: float = 0.,
+                 frozen_stages: int = -1,
+                 norm_eval: bool = False,
+                 with_cp: bool = False,
+                 init_cfg: Union[dict, List[dict], None] = None) -> None:
+        init_cfg = init_cfg or dict(type='TruncNormal', layer='Linear', std=0.02)
+        super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
+        settings = self.get_arch(arch)
+        self.embed_dims: int = settings['embed_dims']
+        depth: int = settings['num_layers']
+        self.set_out_indices(out_indices, depth)
+
+        self.stem = PatchEmbed(
+            in_channels, self.embed_dims, kernel_size=patch_size, stride=patch_size,
+            input_size=to_2tuple(img_size))
+        grid: Tuple[int, int] = self.stem.init_out_size
+        self.pos_embed = nn.Parameter(torch.empty(1, self.embed_dims, *grid))
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.drop = nn.Dropout(drop_rate)
+
+        if not all(-depth <= i < depth for i in attention_layers):
+            raise ValueError(f'attention_layers must be between {-depth} and {depth - 1}, '
+                             f'got {attention_layers}')
+        attention = {i % depth for i in attention_layers}
+        rates = drop_path_rates(drop_path_rate, depth)
+        self.stages = nn.ModuleList()
+        for i in range(self.out_indices[-1] + 1):
+            mixer = (
+                SelfAttention(self.embed_dims, num_heads) if i in attention else
+                LargeKernelAttention(self.embed_dims, grid, impl, interpolate_kernel))
+            self.stages.append(
+                LKCABlock(mixer, self.embed_dims, settings['mlp_ratio'], drop_rate, rates[i]))
+        self.norms = nn.ModuleDict(
+            {str(i): nn.LayerNorm(self.embed_dims, eps=1e-6) for i in self.out_indices})
+        self.freeze_stages()
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        """Maps images to feature maps.
+
+        Args:
+            x (Tensor): Images, shape (B, in_channels, height, width).
+
+        Returns:
+            tuple[Tensor]: One map per emitted block, shape (B, embed_dims, ceil(height /
+            patch_size), ceil(width / patch_size)).
+        """
+        x, grid = self.stem(x)  # (B, H*W, C)
+        pos_embed = resize_pos_embed(self.pos_embed, grid)
+        x = self.drop(x + pos_embed.flatten(2).transpose(1, 2))
+        outs = []
+        for i, stage in enumerate(self.stages):
+            x = self.run(stage, x, grid)
+            if i in self.out_indices:
+                out = self.norms[str(i)](x)
+                outs.append(out.transpose(1, 2).unflatten(2, grid).contiguous())
+        return tuple(outs)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        key = prefix + 'pos_embed'
+        if key in state_dict:
+            state_dict[key] = resize_pos_embed(state_dict[key], self.pos_embed.shape[2:])
+        super()._load_from_state_dict(state_dict, prefix, *args)

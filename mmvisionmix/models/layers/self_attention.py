@@ -1,0 +1,37 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+from typing import Optional, Tuple
+
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+
+class SelfAttention(BaseModule):
+    """Multi-head softmax attention, the mixer that the others replace.
+
+    Queries, keys and values are projected without bias, as in the ViT baseline of the LKCA paper.
+
+    Args:
+        embed_dims (int): Number of channels C.
+        num_heads (int): Number of heads; divides ``embed_dims``.
+        init_cfg (dict, optional): Initialisation config. Defaults to None.
+
+    Raises:
+        ValueError: If ``embed_dims`` is no multiple of ``num_heads``.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int, init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg)
+        if embed_dims % num_heads:
+            raise ValueError(f'embed_dims must be a multiple of num_heads, got {embed_dims} and '
+                             f'{num_heads}')
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=False)
+        self.proj = nn.Linear(embed_dims, embed_dims)
+
+    def forward(self, x: Tensor, grid: Tuple[int, int]) -> Tensor:
+        """Mixes tokens (B, N, C); ``grid`` is taken, and not used, so that mixers are alike."""
+        batch, tokens, channels = x.shape
+        qkv = self.qkv(x).view(batch, tokens, 3, self.num_heads, channels // self.num_heads)
+        mixed = F.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4))  # (B, heads, N, d)
+        return self.proj(mixed.transpose(1, 2).reshape(batch, tokens, channels))

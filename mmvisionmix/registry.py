@@ -1,0 +1,11 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Registries of this package: children of MMEngine's, under the scope ``mmvisionmix``.
+
+A config names a class here as ``type='mmvisionmix.LKCAViT'``. MMEngine then imports this module by
+itself, and ``locations`` imports the class when it is asked for; no ``custom_imports`` is needed.
+"""
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import Registry
+
+MODELS = Registry(
+    'model', parent=MMENGINE_MODELS, scope='mmvisionmix', locations=['mmvisionmix.models'])

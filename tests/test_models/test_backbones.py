@@ -1,0 +1,235 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""What every registered backbone promises, in every size."""
+import copy
+import io
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from mmengine.model import revert_sync_batchnorm
+from torch import nn
+
+from mmvisionmix.models import BaseBackbone
+from mmvisionmix.registry import MODELS
+
+MODELS.import_from_location()
+BACKBONES = {
+    name: cls
+    for name, cls in MODELS.module_dict.items() if issubclass(cls, BaseBackbone)
+}
+SIZES = [(name, arch) for name, cls in BACKBONES.items() for arch in cls.arch_settings]
+# Settings that make a backbone small enough to be tried often.
+SMALL = dict(
+    LKCAViT=dict(
+        arch=dict(embed_dims=24, num_layers=4, mlp_ratio=2), img_size=(24, 40), patch_size=8,
+        out_indices=(0, 2, 3)))
+# Settings for its full sizes on images of about 64 pixels.
+FULL = dict(LKCAViT=dict(img_size=64, patch_size=8))
+
+
+def build(name, **kwargs):
+    torch.manual_seed(0)
+    model = MODELS.build(dict(type=name, **{**SMALL[name], **kwargs}))
+    randomise(model)
+    return model
+
+
+def randomise(model):
+    """Gives every parameter and statistic a value that a mistake would not survive."""
+    for param in model.parameters():
+        nn.init.normal_(param, std=0.2)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            nn.init.normal_(module.running_mean)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+
+
+def run(model, x):
+    return [out.detach() for out in model(x)]
+
+
+def assert_same(outs, expected, tolerance=1e-5):
+    assert len(outs) == len(expected)
+    for out, want in zip(outs, expected):
+        assert (out - want).norm() <= tolerance * want.norm()
+
+
+def gradients(model, x):
+    model.zero_grad()
+    sum(out.square().mean() for out in model(x)).backward()
+    return {name: param.grad for name, param in model.named_parameters()}
+
+
+backbones = pytest.mark.parametrize('name', BACKBONES)
+
+
+@pytest.mark.parametrize('name, arch', SIZES)
+def test_every_size_trains_on_odd_images(name, arch):
+    model = MODELS.build(dict(type=name, arch=arch, **FULL[name]))
+    randomise(model)
+    for param_name, grad in gradients(model.train(), torch.randn(2, 3, 53, 70)).items():
+        assert grad is not None and grad.isfinite().all(), param_name
+        assert grad.any(), param_name
+
+
+@backbones
+@pytest.mark.parametrize('size', ((24, 40), (1, 1), (7, 90), (64, 33)))
+def test_outputs_are_contiguous_maps_of_finite_values(name, size):
+    model = build(name).eval()
+    outs = run(model, torch.randn(1, 3, *size))
+    assert len(outs) == len(model.out_indices)
+    for out in outs:
+        assert out.ndim == 4 and out.is_contiguous() and out.isfinite().all()
+
+
+@backbones
+def test_images_of_a_batch_do_not_meet(name):
+    model = build(name).eval()
+    x = torch.randn(3, 3, 24, 40)
+    alone = run(model, x[1:2])
+    x[0] = float('nan')
+    assert_same([out[1:2] for out in run(model, x)], alone)
+
+
+@backbones
+def test_recomputing_changes_neither_values_nor_gradients(name):
+    x = torch.randn(2, 3, 24, 40)
+    plain, recomputed = build(name, with_cp=False).train(), build(name, with_cp=True).train()
+    assert_same(run(recomputed, x), run(plain, x))
+    expected = gradients(plain, x)
+    for param_name, grad in gradients(recomputed, x).items():
+        torch.testing.assert_close(grad, expected[param_name])
+
+
+@backbones
+def test_frozen_stages_stay_as_they_are(name):
+    for frozen in range(-1, 3):
+        model = build(name, frozen_stages=frozen, drop_path_rate=0.5)
+        for mode in (None, True):  # at construction, and after train()
+            if mode:
+                assert model.train() is model
+            grads = gradients(model, torch.randn(2, 3, 24, 40))
+            for param_name, grad in grads.items():
+                depth, _ = model.get_layer_depth(param_name)
+                is_norm = param_name.startswith('norms.')
+                depth = int(param_name.split('.')[1]) + 1 if is_norm else depth
+                assert (grad is None) == (depth <= frozen), param_name
+        for index, stage in enumerate(model.stages):
+            assert stage.training == (index >= frozen)
+    with pytest.raises(ValueError, match='frozen_stages must be between -1 and'):
+        build(name, frozen_stages=99)
+
+
+@backbones
+def test_eval_and_train_return_the_model(name):
+    model = build(name)
+    assert model.eval() is model and not model.training
+    assert model.train() is model and model.training
+
+
+@backbones
+def test_deployed_model_gives_the_same_outputs(name):
+    x = torch.randn(2, 3, 24, 40)
+    model = build(name).eval()
+    expected = run(model, x)
+    model.switch_to_deploy()
+    assert_same(run(model, x), expected)
+    once = {key: value.clone() for key, value in model.state_dict().items()}
+    model.switch_to_deploy()
+    assert all(torch.equal(once[key], value) for key, value in model.state_dict().items())
+
+
+@backbones
+def test_state_dict_and_copies_keep_the_outputs(name):
+    x = torch.randn(1, 3, 24, 40)
+    model = build(name).eval()
+    expected = run(model, x)
+    other = MODELS.build(dict(type=name, **SMALL[name])).eval()
+    assert other.load_state_dict(model.state_dict()).missing_keys == []
+    assert_same(run(other, x), expected)
+    assert_same(run(copy.deepcopy(model), x), expected)
+
+
+@backbones
+def test_out_indices_choose_the_outputs(name):
+    depth = build(name).num_stages
+    outs = run(build(name, out_indices=tuple(range(depth))).eval(), torch.zeros(1, 3, 24, 40))
+    assert len(outs) == depth
+    for indices in (0, -1, (1, -1), [-2]):
+        model = build(name, out_indices=indices)
+        wanted = [indices] if isinstance(indices, int) else indices
+        assert model.out_indices == tuple(i % depth for i in wanted)
+        assert len(model.stages) == model.out_indices[-1] + 1
+        assert list(model.norms) == [str(i) for i in model.out_indices]
+    for indices in ((), (0, depth), (-depth - 1, ), (1, 1), (-1, depth - 1)):
+        with pytest.raises(ValueError, match='out_indices must be distinct and between'):
+            build(name, out_indices=indices)
+
+
+@backbones
+def test_unknown_archs_are_answered_with_the_known_ones(name):
+    known = list(BACKBONES[name].arch_settings)
+    with pytest.raises(ValueError) as error:
+        build(name, arch=known[0] + 'x')
+    assert str(known) in str(error.value) and f'did you mean {known[0]!r}' in str(error.value)
+    with pytest.raises(ValueError, match='an arch dict of .* has the keys'):
+        build(name, arch=dict(width=3))
+
+
+@backbones
+def test_arch_settings_are_not_shared(name):
+    cls = BACKBONES[name]
+    arch = next(iter(cls.arch_settings))
+    cls.get_arch(arch.upper()).clear()
+    assert cls.arch_settings[arch]
+
+
+@backbones
+def test_layer_depth_covers_all_parameters_in_order(name):
+    model = build(name)
+    depths = [model.get_layer_depth('backbone.' + key, 'backbone.')
+              for key, _ in model.named_parameters()]
+    assert {total for _, total in depths} == {model.num_stages + 2}
+    assert {depth for depth, _ in depths} == set(range(model.num_stages + 2))
+    assert model.get_layer_depth('head.fc.weight', 'backbone.')[0] == model.num_stages + 1
+
+
+@backbones
+def test_compiles_without_graph_breaks(name):
+    x = torch.randn(1, 3, 24, 40)
+    model = build(name).eval()
+    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
+    assert_same(run(compiled, x), run(model, x))
+
+
+@backbones
+@pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning')
+def test_traces_and_exports_to_onnx(name):
+    x = torch.randn(1, 3, 24, 40)
+    model = build(name).eval()
+    expected = run(model, x)
+    assert_same(run(torch.jit.trace(model, x), x), expected)
+    file = io.BytesIO()
+    torch.onnx.export(model, x, file, opset_version=17)
+    session = onnxruntime.InferenceSession(file.getvalue(), providers=['CPUExecutionProvider'])
+    outs = session.run(None, {session.get_inputs()[0].name: np.asarray(x)})
+    assert_same([torch.from_numpy(out) for out in outs], expected, tolerance=1e-4)
+
+
+@backbones
+def test_channels_last_input_and_bfloat16_autocast(name):
+    x = torch.randn(2, 3, 24, 40)
+    model = build(name).eval()
+    expected = run(model, x)
+    assert_same(run(model, x.contiguous(memory_format=torch.channels_last)), expected)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        grads = gradients(model.train(), x)
+    assert all(grad.isfinite().all() for grad in grads.values())
+
+
+@backbones
+def test_is_found_from_other_codebases_by_its_scoped_name(name):
+    from mmseg.registry import MODELS as MMSEG_MODELS
+    model = MMSEG_MODELS.build(dict(type=f'mmvisionmix.{name}', **SMALL[name]))
+    assert type(revert_sync_batchnorm(model)) is BACKBONES[name]
