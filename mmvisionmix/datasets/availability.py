@@ -1,0 +1,57 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""A missing data set is found before training starts, and the message says how to get one."""
+from pathlib import Path
+from typing import Iterator, Sequence
+
+from mmengine.config import Config
+
+DEMO_LAYOUTS = {'ADE20KDataset': 'ade20k'}  # what make_demo_data.py can write
+
+
+def check_data(cfg: Config, loaders: Sequence[str]) -> None:
+    """Checks that the files and folders which a config's data loaders read are there.
+
+    Args:
+        cfg (Config): A config of any OpenMMLab task.
+        loaders (Sequence[str]): Names of its data loaders, e.g. ``('train_dataloader', )``. A
+            loader that the config lacks is passed over.
+
+    Raises:
+        FileNotFoundError: If a path is missing. The message names it, and how to prepare it.
+    """
+    for loader in loaders:
+        for dataset in _datasets((cfg.get(loader) or {}).get('dataset') or {}):
+            for path in _paths(dataset):
+                if '://' not in str(path) and not path.exists():
+                    raise FileNotFoundError(_message(path, loader, dataset))
+
+
+def _datasets(dataset: dict) -> Iterator[dict]:
+    """The data sets inside wrappers such as RepeatDataset and ConcatDataset."""
+    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
+    if not inner:
+        yield dataset
+    for child in inner:
+        yield from _datasets(child)
+
+
+def _paths(dataset: dict) -> Iterator[Path]:
+    root = Path(dataset.get('data_root') or '')
+    prefixes = dataset.get('data_prefix') or {}
+    prefixes = prefixes.values() if isinstance(prefixes, dict) else [prefixes]
+    for part in [dataset.get('ann_file'), *prefixes]:
+        if part:
+            yield root / part
+
+
+def _message(path: Path, loader: str, dataset: dict) -> str:
+    name = str(dataset.get('type')).rpartition('.')[2]
+    root = Path(dataset.get('data_root') or '')
+    layout = root.name if root.parent.name == 'demo' else DEMO_LAYOUTS.get(name)
+    lines = [f'{path.absolute()} does not exist; {loader} reads {name} from there.',
+             'Either put the real data set there (docs/datasets.md shows its folders), or point '
+             f'{loader}.dataset.data_root at it with --cfg-options.']
+    if layout and root.name:
+        lines.append('Or make small demo data of the same layout, in less than a minute:\n'
+                     f'    python tools/dataset_tools/make_demo_data.py {layout} --out {root}')
+    return '\n'.join(lines)
