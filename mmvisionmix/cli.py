@@ -1,0 +1,47 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""What ``tools/train.py`` and ``tools/test.py`` share: arguments and how they change a config."""
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that OpenMMLab's train and test tools have in common."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG_NAME)')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='settings that override the config, e.g. train_dataloader.batch_size=2 '
+        'model.backbone.arch=b; lists as key="[a,b]" without spaces')
+    parser.add_argument(
+        '--launcher', choices=LAUNCHERS, default='none', help='job launcher (default: none)')
+    parser.add_argument(
+        '--local-rank', '--local_rank', type=int, default=0, help='set by older launchers')
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Reads the config of the common arguments and applies them.
+
+    Args:
+        args (argparse.Namespace): Parsed arguments of :func:`add_common_arguments`.
+
+    Returns:
+        Config: The config with ``--cfg-options``, launcher and ``work_dir`` set.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    cfg.merge_from_dict(args.cfg_options or {})
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif not cfg.get('work_dir'):
+        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    return cfg

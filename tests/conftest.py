@@ -1,0 +1,30 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmvisionmix.datasets.demo_data import SceneRecipe, write_ade20k
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope='session')
+def demo_ade20k(tmp_path_factory):
+    """A small demo data set in ADE20K's layout."""
+    folder = tmp_path_factory.mktemp('demo') / 'ade20k'
+    write_ade20k(folder, SceneRecipe(size=128, train=16, val=4))
+    return folder
+
+
+@pytest.fixture(scope='session')
+def run_tool():
+    """Runs a Python script as a user would; returns its output, or what it failed with."""
+    def run(script, *args, cwd, fails=False):
+        result = subprocess.run(
+            [sys.executable, str(script), *map(str, args)], cwd=cwd, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, timeout=600)
+        assert (result.returncode != 0) == fails, result.stdout[-4000:]
+        return result.stdout
+    return run

@@ -1,0 +1,189 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Times the forms of LKCA's mixing product side by side, and softmax attention beside them.
+
+    python tools/analysis_tools/benchmark_ops.py --grids 32 64 --batch 1
+
+All forms run in one process, in turn, round after round; a figure is the median over rounds. The
+floor of a form is what it cannot do without: the bare matrix products or transforms, on operands
+that are ready. Peak memory is what one forward pass adds to a fresh process.
+"""
+import argparse
+import json
+import re
+import statistics
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Callable, Dict, List, NamedTuple, Tuple
+
+import torch
+import torch.nn.functional as F
+from rich.progress import track
+from torch import Tensor
+from torch.utils.benchmark import Timer
+
+from mmvisionmix.ops import large_kernel_mix, toeplitz_matrix
+
+FORMS = ('conv', 'gemm', 'spectral', 'fft')
+PEER = 'sdpa'  # torch's scaled_dot_product_attention, 64 channels per head
+SLOW = 1.  # seconds; a form slower than this is timed in SLOW_ROUNDS rounds only
+SLOW_ROUNDS = 2
+Runs = Dict[str, Callable[[], object]]
+
+
+class Case(NamedTuple):
+    """One problem size: a square grid, batch and channels."""
+    grid: int
+    batch: int
+    dims: int
+
+    def make(self, requires_grad: bool = False) -> Tuple[Tensor, Tensor]:
+        """Random tokens (B, N, C) and kernel (2H-1, 2W-1)."""
+        torch.manual_seed(0)
+        value = torch.randn(self.batch, self.grid**2, self.dims, requires_grad=requires_grad)
+        side = 2 * self.grid - 1
+        return value, torch.randn(side, side, requires_grad=requires_grad)
+
+
+def mix(form: str, value: Tensor, kernel: Tensor, side: int) -> Tensor:
+    """One forward pass; attention takes the tokens as its queries, keys and values."""
+    if form == PEER:
+        heads = value.unflatten(2, (-1, 64)).transpose(1, 2)
+        return F.scaled_dot_product_attention(heads, heads, heads)
+    return large_kernel_mix(value, kernel, (side, side), form)
+
+
+def train(form: str, value: Tensor, kernel: Tensor, side: int) -> Tuple[Tensor, ...]:
+    """A forward and a backward pass, with gradients of all inputs."""
+    inputs = (value, ) if form == PEER else (value, kernel)
+    return torch.autograd.grad(mix(form, value, kernel, side).sum(), inputs)
+
+
+def floor_runs(case: Case) -> Runs:
+    """The bare products and transforms of each form, on operands that are ready."""
+    side, batch, dims = case
+    value, kernel = case.make()
+    matrix = toeplitz_matrix(kernel, (side, side)).expand(batch, -1, -1)
+    basis = torch.randn(batch, 2 * side, side)
+    blocks = torch.randn(batch * side, 2 * side, 2 * side)
+    size = (2 * side, 2 * side)
+
+    def spectral() -> Tensor:
+        x = torch.bmm(basis, value.view(batch, side, side * dims))
+        x = torch.bmm(blocks, x.view(batch * side, 2 * side, dims))
+        return torch.bmm(basis.transpose(1, 2), x.view(batch, 2 * side, side * dims))
+
+    def fft() -> Tensor:
+        images = value.view(batch, side, side, dims)
+        spectrum = torch.fft.rfft2(images, s=size, dim=(1, 2))
+        return torch.fft.irfft2(spectrum, s=size, dim=(1, 2))
+
+    return dict(gemm=partial(torch.bmm, matrix, value), spectral=spectral, fft=fft)
+
+
+def time_interleaved(runs: Runs, rounds: int, title: str) -> Dict[str, float]:
+    """Median seconds of each run, over rounds in which all take their turn."""
+    timers = {name: Timer('run()', globals=dict(run=run), num_threads=torch.get_num_threads())
+              for name, run in runs.items()}
+    times: Dict[str, List[float]] = {name: [] for name in runs}
+    for index in track(range(rounds + 1), description=title):
+        for name, timer in timers.items():
+            slow = times[name] and times[name][0] > SLOW
+            if not slow or index < SLOW_ROUNDS:
+                times[name].append(timer.timeit(1).median)
+    return {name: statistics.median(ts[1:] or ts) for name, ts in times.items()}  # [0] warms up
+
+
+def peak_memory(form: str, case: Case) -> float:
+    """MiB that one forward pass adds to the peak of a fresh process (on Linux)."""
+    with get_context('spawn').Pool(1) as pool:
+        return pool.apply(_added_memory, (form, case))
+
+
+def _added_memory(form: str, case: Case) -> float:
+    small = Case(4, 1, 64)
+    with torch.no_grad():
+        mix(form, *small.make(), small.grid)  # loads libraries
+        value, kernel = case.make()
+        before = _peak()
+        mix(form, value, kernel, case.grid)
+    return _peak() - before
+
+
+def _peak() -> float:
+    """Peak resident memory in MiB; getrusage would carry over that of the parent process."""
+    status = Path('/proc/self/status').read_text()
+    return int(re.search(r'VmHWM:\s+(\d+) kB', status).group(1)) / 1024
+
+
+def measure(case: Case, forms: Tuple[str, ...], rounds: int) -> List[dict]:
+    """All figures of one case: a row per form."""
+    side = case.grid
+    title = f'{side}x{side} tokens, batch {case.batch}'
+    inputs, leaves = case.make(), case.make(requires_grad=True)
+    with torch.no_grad():
+        forward = time_interleaved(
+            {form: partial(mix, form, *inputs, side) for form in forms}, rounds,
+            f'{title}: forward')
+        floor = time_interleaved(floor_runs(case), rounds, f'{title}: floors')
+    trained = tuple(form for form in forms if forward[form] < SLOW)
+    both = time_interleaved(
+        {form: partial(train, form, *leaves, side) for form in trained}, rounds,
+        f'{title}: forward+backward')
+    return [dict(grid=side, batch=case.batch, dims=case.dims, form=form, forward=forward[form],
+                 floor=floor.get(form), forward_backward=both.get(form),
+                 peak_mib=peak_memory(form, case)) for form in forms]
+
+
+def markdown(rows: List[dict]) -> str:
+    """The rows of one case as a table, with ratios to convolution and attention."""
+    by_form = {row['form']: row for row in rows}
+
+    def ms(seconds: float) -> str:
+        return f'{seconds * 1e3:.3g} ms' if seconds else '-'
+
+    def ratio(figure: str, form: str, row: dict) -> str:
+        theirs = by_form.get(form, {}).get(figure)
+        return f'{theirs / row[figure]:.3g}x' if theirs and row[figure] else '-'
+
+    first = rows[0]
+    lines = [f'{first["grid"]} x {first["grid"]} tokens, {first["dims"]} channels, batch '
+             f'{first["batch"]}:', '',
+             '| form | forward | over conv | over SDPA | to its floor | forward+backward | '
+             'over SDPA | peak memory |', '|---|---|---|---|---|---|---|---|']
+    for row in rows:
+        floor = f'{row["forward"] / row["floor"]:.3g}x' if row['floor'] else '-'
+        lines.append(
+            f'| {row["form"]} | {ms(row["forward"])} | {ratio("forward", "conv", row)} | '
+            f'{ratio("forward", PEER, row)} | {floor} | {ms(row["forward_backward"])} | '
+            f'{ratio("forward_backward", PEER, row)} | {row["peak_mib"]:.0f} MiB |')
+    return '\n'.join(lines)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--grids', type=int, nargs='+', default=[32, 64], help='sides of grids')
+    parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument('--dims', type=int, default=384, help='channels, a multiple of 64')
+    parser.add_argument('--rounds', type=int, default=15)
+    parser.add_argument('--threads', type=int, default=2, help='CPU threads')
+    parser.add_argument('--no-conv', action='store_true', help='leave the slow convolution out')
+    parser.add_argument('--out', type=Path, metavar='FILE.json', help='also write all figures')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    torch.set_num_threads(args.threads)
+    forms = tuple(form for form in (*FORMS, PEER) if not (args.no_conv and form == 'conv'))
+    rows = []
+    for grid in args.grids:
+        rows.append(measure(Case(grid, args.batch, args.dims), forms, args.rounds))
+        print('\n' + markdown(rows[-1]) + '\n')
+    if args.out:
+        args.out.write_text(json.dumps(sum(rows, []), indent=1) + '\n', encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,47 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Evaluates a checkpoint of any task: segmentation, detection or classification."""
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
+
+from mmvisionmix.cli import add_common_arguments, load_config
+from mmvisionmix.datasets.availability import check_data
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_common_arguments(parser)
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to a pickle file')
+    parser.add_argument(
+        '--tta', action='store_true', help="test-time augmentation by the config's tta_pipeline")
+    return parser.parse_args()
+
+
+def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
+    if not Path(args.checkpoint).is_file() and '://' not in args.checkpoint:
+        raise SystemExit(f'checkpoint {args.checkpoint} does not exist')
+    cfg.load_from = args.checkpoint
+    if args.out:
+        metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [
+            cfg.test_evaluator]
+        cfg.test_evaluator = [*metrics, dict(type='DumpResults', out_file_path=args.out)]
+    if args.tta:
+        if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+            raise SystemExit('--tta needs tta_model and tta_pipeline in the config')
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args)
+    apply_test_options(cfg, args)
+    check_data(cfg, ('test_dataloader', ))
+    Runner.from_cfg(cfg).test()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,52 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Trains a model of any task: segmentation, detection or classification."""
+import argparse
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmvisionmix.cli import add_common_arguments, load_config
+from mmvisionmix.datasets.availability import check_data
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_common_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='resume from the latest checkpoint of the work dir, or from the one given')
+    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by total batch size / auto_scale_lr.base_batch_size')
+    return parser.parse_args()
+
+
+def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.amp:
+        if cfg.optim_wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
+            raise SystemExit(f'--amp replaces an OptimWrapper, not a {cfg.optim_wrapper.type}')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise SystemExit('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
+        cfg.auto_scale_lr.enable = True
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args)
+    apply_train_options(cfg, args)
+    check_data(cfg, ('train_dataloader', 'val_dataloader'))
+    Runner.from_cfg(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
