@@ -3,8 +3,11 @@
 import argparse
 import os
 from pathlib import Path
+from typing import Sequence
 
 from mmengine.config import Config, DictAction
+
+from mmvisionmix.datasets.availability import check_data
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -27,19 +30,27 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         '--local-rank', '--local_rank', type=int, default=0, help='set by older launchers')
 
 
-def load_config(args: argparse.Namespace) -> Config:
-    """Reads the config of the common arguments and applies them.
+def load_config(args: argparse.Namespace, loaders: Sequence[str]) -> Config:
+    """Reads the config of the common arguments, applies them, and checks that its data are there.
 
     Args:
         args (argparse.Namespace): Parsed arguments of :func:`add_common_arguments`.
+        loaders (Sequence[str]): The data loaders that will be used; see :func:`check_data`.
 
     Returns:
         Config: The config with ``--cfg-options``, launcher and ``work_dir`` set.
+
+    Raises:
+        SystemExit: If the config file, or data that it reads, are missing; says what to do.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
+    try:
+        cfg = Config.fromfile(args.config)
+        cfg.merge_from_dict(args.cfg_options or {})
+        check_data(cfg, loaders)
+    except FileNotFoundError as error:
+        raise SystemExit(f'error: {error}') from error
     cfg.launcher = args.launcher
-    cfg.merge_from_dict(args.cfg_options or {})
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):

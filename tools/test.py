@@ -7,7 +7,6 @@ from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from mmvisionmix.cli import add_common_arguments, load_config
-from mmvisionmix.datasets.availability import check_data
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,9 +36,8 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
-    cfg = load_config(args)
+    cfg = load_config(args, ('test_dataloader', ))
     apply_test_options(cfg, args)
-    check_data(cfg, ('test_dataloader', ))
     Runner.from_cfg(cfg).test()
 
 

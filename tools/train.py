@@ -6,7 +6,6 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmvisionmix.cli import add_common_arguments, load_config
-from mmvisionmix.datasets.availability import check_data
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,9 +41,8 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
-    cfg = load_config(args)
+    cfg = load_config(args, ('train_dataloader', 'val_dataloader'))
     apply_train_options(cfg, args)
-    check_data(cfg, ('train_dataloader', 'val_dataloader'))
     Runner.from_cfg(cfg).train()
 
 

@@ -70,6 +70,18 @@ def test_entry_recipe_is_one_line(file):
     assert re.fullmatch(r"_base_ = '\./\w+/[\w.-]+\.py'\n", file.read_text())
 
 
+@pytest.mark.parametrize('base', (
+    '[__import__("mmvisionmix").config_path("upernet_lkca_s_ade20k")]',
+    '"mmvisionmix::lkca/lkca-s_upernet_1xb16-20k_ade20k-512x512.py"'))
+def test_config_is_inherited_from_another_folder(base, tmp_path):
+    child = tmp_path / 'child.py'
+    child.write_text(f'_base_ = {base}\nmodel = dict(backbone=dict(drop_path_rate=0.1))\n')
+    cfg = Config.fromfile(child)
+    assert cfg.model.backbone.drop_path_rate == 0.1
+    assert cfg.model.backbone.arch == 's' and cfg.train_cfg.max_iters == 20000
+    build_model(cfg)
+
+
 @pytest.mark.parametrize('row', ROWS, ids=lambda row: row['Name'])
 def test_metafile_gives_the_computed_parameters_and_macs(row):
     cfg = Config.fromfile(CONFIGS.parent / row['Config'])

@@ -81,6 +81,7 @@ def test_entry_recipe_trains_from_another_folder(run_tool, demo_ade20k, tmp_path
 
 def test_missing_data_names_the_path_and_both_ways_to_get_it(run_tool, tmp_path):
     out = run_tool(TRAIN, ENTRY, cwd=tmp_path, fails=True)
+    assert 'Traceback' not in out
     assert f'{tmp_path}/data/ade/ADEChallengeData2016/images/training does not exist' in out
     assert 'docs/datasets.md' in out
     assert ('python tools/dataset_tools/make_demo_data.py ade20k '
@@ -98,9 +99,11 @@ def test_check_data_looks_into_wrappers_and_at_annotation_files(tmp_path):
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
 
 
-def test_missing_checkpoint_is_named(run_tool, tmp_path):
-    out = run_tool(TEST, TOY, 'nowhere.pth', cwd=tmp_path, fails=True)
+def test_missing_files_are_named(run_tool, demo_ade20k, tmp_path):
+    out = run_tool(TEST, TOY, 'nowhere.pth', *toy_options(demo_ade20k, 1), cwd=tmp_path, fails=True)
     assert out.strip().endswith('checkpoint nowhere.pth does not exist')
+    out = run_tool(TRAIN, 'nowhere.py', cwd=tmp_path, fails=True)
+    assert 'nowhere.py' in out and 'Traceback' not in out
 
 
 def test_options_change_the_config(monkeypatch):
@@ -109,7 +112,7 @@ def test_options_change_the_config(monkeypatch):
     args = Namespace(
         config=str(ENTRY), work_dir=None, cfg_options={'model.backbone.arch': 'b'},
         launcher='none', local_rank=0, resume='some.pth', amp=True, auto_scale_lr=True)
-    cfg = load_config(args)
+    cfg = load_config(args, loaders=())
     apply_train_options(cfg, args)
     assert cfg.model.backbone.arch == 'b'
     assert cfg.work_dir == 'work_dirs/upernet_lkca_s_ade20k'
