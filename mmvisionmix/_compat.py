@@ -18,7 +18,7 @@ def require_mmcv() -> None:
     """Raises ImportError unless a suitable mmcv, or mmcv-lite, is installed.
 
     Both distributions bring the module ``mmcv``; mmcv-lite lacks the compiled operators, which
-    only detection needs.
+    mmsegmentation and mmdetection import and the backbones do not use.
     """
     full = f'mim install "mmcv{_ordered(MMCV)}"'
     lite = f'pip install "mmcv-lite{_ordered(MMCV)}"'
@@ -27,7 +27,7 @@ def require_mmcv() -> None:
     elif _is_installed('mmcv'):
         mend = full
     else:
-        mend = f'{full}\nor, without the compiled operators that detection needs:\n    {lite}'
+        mend = f'{full}\nor, without the compiled operators of mmseg and mmdet:\n    {lite}'
     _require('mmcv', MMCV, mend)
 
 

@@ -30,11 +30,10 @@ data = dict(
                  'china', 'flower'),
         palette=[[188, 189, 34], [44, 160, 44], [127, 127, 127], [31, 119, 180], [255, 127, 14],
                  [140, 86, 75], [148, 103, 189], [214, 39, 40], [23, 190, 207], [227, 119, 194]]))
-train_pipeline = [
+train_pipeline = [  # no PhotoMetricDistortion: colours tell many of these classes apart
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs')
 ]
 test_pipeline = [
@@ -51,9 +50,9 @@ test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='PolyLR', eta_min=0., power=1., begin=50, end=800, by_epoch=False)
+    dict(type='PolyLR', eta_min=0., power=1., begin=50, end=600, by_epoch=False)
 ]
-train_cfg = dict(max_iters=800, val_interval=200)
+train_cfg = dict(max_iters=600, val_interval=200)
 default_hooks = dict(
     logger=dict(interval=50), checkpoint=dict(interval=200, max_keep_ckpts=2))
 randomness = dict(seed=0)
