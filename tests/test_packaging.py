@@ -128,7 +128,7 @@ def install_folder(environment: Environment, tree: Path) -> None:
 
 
 def install_editable(environment: Environment, tree: Path) -> None:
-    """PEP 660, as a new pip does it: in isolation, with the newest setuptools."""
+    """PEP 660, as a new pip does it: in isolation, with the newest setuptools from PyPI."""
     environment.pip('install', '--no-deps', '--use-pep517', '-e', tree)
 
 

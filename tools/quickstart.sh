@@ -43,6 +43,6 @@ say "mIoU on unseen parts:  $(last_metric) %" \
     '' \
     'Next:' \
     "  source $VIRTUAL_ENV/bin/activate" \
-    "  python tools/train.py $CONFIG --cfg-options train_cfg.max_iters=1600 --work-dir work_dirs/longer" \
-    '  python tools/train.py configs/upernet_lkca_s_ade20k.py   # real ADE20K, see README.md' \
+    "  python tools/train.py $CONFIG --cfg-options model.backbone.drop_path_rate=0.1  # try a change" \
+    '  python tools/train.py configs/upernet_lkca_s_ade20k.py  # real ADE20K: see README.md' \
     "To train the demo from the beginning again: rm -r $WORK_DIR"
