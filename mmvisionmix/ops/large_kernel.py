@@ -171,17 +171,21 @@ def _mix_spectral(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
 
 
 def _mix_fft(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
+    """A product of spectra on 2H x 2W, where no offset wraps around; 2H-1 x 2W-1 would do.
+
+    One axis at a time, so that rows known to be zero, or not wanted, are not transformed.
+    """
     height, width = grid
     batch, tokens, channels = value.shape
-    size = (2 * height, 2 * width)  # at least 2H-1: a circular product as long as that wraps none
     with _full_precision(value.device):
         dtype = torch.float64 if value.dtype == torch.float64 else torch.float32
-        padded = F.pad(kernel.to(dtype).flip(0, 1), (0, 1, 0, 1))
-        weights = torch.fft.rfft2(padded.roll((1 - height, 1 - width), (0, 1)), s=size)
-        images = value.to(dtype).reshape(batch, height, width, channels)
-        spectrum = torch.fft.rfft2(images, s=size, dim=(1, 2)) * weights.unsqueeze(-1)
-        mixed = torch.fft.irfft2(spectrum, s=size, dim=(1, 2))[:, :height, :width]
-    return mixed.reshape(batch, tokens, channels).to(value.dtype)
+        centred = F.pad(kernel.to(dtype).flip(0, 1), (0, 1, 0, 1))
+        weights = torch.fft.rfft2(centred.roll((1 - height, 1 - width), (0, 1)))
+        images = value.to(dtype).transpose(1, 2).reshape(batch, channels, height, width)
+        spectrum = torch.fft.fft(torch.fft.rfft(images, n=2 * width), n=2 * height, dim=2)
+        columns = torch.fft.ifft(spectrum * weights, dim=2)[:, :, :height]
+        mixed = torch.fft.irfft(columns, n=2 * width)[..., :width]
+    return mixed.reshape(batch, channels, tokens).transpose(1, 2).to(value.dtype)
 
 
 _FORMS = dict(

@@ -66,7 +66,7 @@ def floor_runs(case: Case) -> Runs:
     matrix = toeplitz_matrix(kernel, (side, side)).expand(batch, -1, -1)
     basis = torch.randn(batch, 2 * side, side)
     blocks = torch.randn(batch * side, 2 * side, 2 * side)
-    size = (2 * side, 2 * side)
+    images, size = value.view(batch, dims, side, side), (2 * side, 2 * side)
 
     def spectral() -> Tensor:
         x = torch.bmm(basis, value.view(batch, side, side * dims))
@@ -74,9 +74,7 @@ def floor_runs(case: Case) -> Runs:
         return torch.bmm(basis.transpose(1, 2), x.view(batch, 2 * side, side * dims))
 
     def fft() -> Tensor:
-        images = value.view(batch, side, side, dims)
-        spectrum = torch.fft.rfft2(images, s=size, dim=(1, 2))
-        return torch.fft.irfft2(spectrum, s=size, dim=(1, 2))
+        return torch.fft.irfft2(torch.fft.rfft2(images, s=size), s=size)
 
     return dict(gemm=partial(torch.bmm, matrix, value), spectral=spectral, fft=fft)
 
@@ -122,16 +120,15 @@ def measure(case: Case, forms: Tuple[str, ...], rounds: int) -> List[dict]:
     title = f'{side}x{side} tokens, batch {case.batch}'
     inputs, leaves = case.make(), case.make(requires_grad=True)
     with torch.no_grad():
-        forward = time_interleaved(
-            {form: partial(mix, form, *inputs, side) for form in forms}, rounds,
-            f'{title}: forward')
-        floor = time_interleaved(floor_runs(case), rounds, f'{title}: floors')
+        runs = {form: partial(mix, form, *inputs, side) for form in forms}
+        floors = {f'floor of {form}': run for form, run in floor_runs(case).items()}
+        forward = time_interleaved({**runs, **floors}, rounds, f'{title}: forward')
     trained = tuple(form for form in forms if forward[form] < SLOW)
     both = time_interleaved(
         {form: partial(train, form, *leaves, side) for form in trained}, rounds,
         f'{title}: forward+backward')
     return [dict(grid=side, batch=case.batch, dims=case.dims, form=form, forward=forward[form],
-                 floor=floor.get(form), forward_backward=both.get(form),
+                 floor=forward.get(f'floor of {form}'), forward_backward=both.get(form),
                  peak_mib=peak_memory(form, case)) for form in forms]
 
 
