@@ -26,7 +26,7 @@ PYTHON
 title 'Data: scenes from real photographs, in the layout of ADE20K (seconds)'
 python tools/dataset_tools/make_demo_data.py ade20k --out data/demo/ade20k
 
-title 'Training: LKCA-ViT with UPerNet (3 minutes on 2 cores)'
+title 'Training: LKCA-ViT with UPerNet (2 to 3 minutes on 2 cores)'
 python tools/train.py "$CONFIG" --work-dir "$WORK_DIR" --resume
 checkpoint="$(<"$WORK_DIR/last_checkpoint")"
 
