@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Sequence
 
+import torch
 from mmengine.config import Config, DictAction
 
 from mmvisionmix.datasets.availability import check_data
@@ -51,8 +52,18 @@ def load_config(args: argparse.Namespace, loaders: Sequence[str]) -> Config:
     except FileNotFoundError as error:
         raise SystemExit(f'error: {error}') from error
     cfg.launcher = args.launcher
+    if args.launcher == 'pytorch' and not torch.cuda.is_available():
+        _distribute_on_cpu(cfg)
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):
         cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
     return cfg
+
+
+def _distribute_on_cpu(cfg: Config) -> None:
+    """Joins the processes by gloo; MMEngine's own launcher gives every process a GPU."""
+    torch.distributed.init_process_group('gloo')
+    wrapper = dict(
+        type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    cfg.model_wrapper_cfg = {**wrapper, **(cfg.get('model_wrapper_cfg') or {})}

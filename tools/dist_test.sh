@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Evaluates with several processes, one per GPU. On a CPU, add
-#   --cfg-options env_cfg.dist_cfg.backend=gloo
+# Evaluates with several processes, one per GPU; on a CPU where there is none.
 # Usage: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of tools/test.py]
 set -euo pipefail
 

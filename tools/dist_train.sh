@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Trains with several processes, one per GPU. On a CPU, add
-#   --cfg-options env_cfg.dist_cfg.backend=gloo
+# Trains with several processes, one per GPU; on a CPU where there is none.
 # Usage: bash tools/dist_train.sh CONFIG GPUS [options of tools/train.py]
 set -euo pipefail
 

@@ -21,8 +21,8 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
     """
     for loader in loaders:
         for dataset in _datasets((cfg.get(loader) or {}).get('dataset') or {}):
-            for path in _paths(dataset):
-                if '://' not in str(path) and not path.exists():
+            for path in _local_paths(dataset):
+                if not path.exists():
                     raise FileNotFoundError(_message(path, loader, dataset))
 
 
@@ -35,13 +35,14 @@ def _datasets(dataset: dict) -> Iterator[dict]:
         yield from _datasets(child)
 
 
-def _paths(dataset: dict) -> Iterator[Path]:
-    root = Path(dataset.get('data_root') or '')
+def _local_paths(dataset: dict) -> Iterator[Path]:
+    """What a data set reads from this machine's disk: nothing if a storage backend serves it."""
+    root = dataset.get('data_root') or ''
     prefixes = dataset.get('data_prefix') or {}
     prefixes = prefixes.values() if isinstance(prefixes, dict) else [prefixes]
-    for part in [dataset.get('ann_file'), *prefixes]:
-        if part:
-            yield root / part
+    for part in filter(None, [dataset.get('ann_file'), *prefixes]):
+        if '://' not in root + part and not dataset.get('backend_args'):
+            yield Path(root, part)
 
 
 def _message(path: Path, loader: str, dataset: dict) -> str:

@@ -21,7 +21,8 @@ Five algebraically equal forms of this product are here; MACs are for one image 
 ==============  =================  ===========================================================
 """
 import math
-from typing import Tuple
+from contextlib import nullcontext
+from typing import ContextManager, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -65,9 +66,10 @@ def check_impl(impl: str) -> None:
 def choose_impl(grid: Grid, device: torch.device) -> str:
     """Picks the fastest exact form for a grid on a device.
 
-    The matrix product wins while the grid is small enough for its N^2 to be cheap: up to 16 x 16
-    on a CPU (measured, docs/benchmarks.md). Accelerators are faster at one large product than at
-    many small ones, so the bound there is 32 x 32 (not measured yet).
+    The matrix product wins while the grid is small enough for its N^2 to be cheap, up to 16 x 16
+    on a CPU (measured, docs/benchmarks.md), and on grids so narrow that the spectral form saves no
+    multiply-adds. Accelerators are faster at one large product than at many small ones, so the
+    bound there is 32 x 32 (not measured yet).
 
     Args:
         grid (tuple[int, int]): Height H and width W of the token grid.
@@ -77,8 +79,9 @@ def choose_impl(grid: Grid, device: torch.device) -> str:
         str: ``'gemm'`` or ``'spectral'``.
     """
     height, width = grid
-    tokens = 256 if device.type == 'cpu' else 1024
-    return 'gemm' if height * width <= tokens or min(grid) == 1 else 'spectral'
+    tokens = height * width
+    cheap = tokens <= (256 if device.type == 'cpu' else 1024)
+    return 'gemm' if cheap or tokens <= 4 * (height + width) else 'spectral'
 
 
 def fit_kernel(kernel: Tensor, grid: Grid, interpolate: bool = False) -> Tensor:
@@ -89,9 +92,10 @@ def fit_kernel(kernel: Tensor, grid: Grid, interpolate: bool = False) -> Tensor:
         grid (tuple[int, int]): The target grid (H', W').
         interpolate (bool): If False, every offset keeps its weight: a smaller grid crops the
             kernel and a larger one pads it with zeros, each axis for itself. This is exact for
-            crops and for images larger than those trained on. If True, the kernel is resized
-            bicubically, which suits the same scene at another resolution; as no softmax
-            normalises the weights, they are scaled by HW / (H'W'). Defaults to False.
+            crops and for images larger than those trained on. If True, the kernel is sampled
+            bicubically at the offsets of the target grid in units of the source grid, which suits
+            the same scene at another resolution; as no softmax normalises the weights, they are
+            scaled by HW / (H'W'). Defaults to False.
 
     Returns:
         Tensor: The kernel for the target grid, shape (2H'-1, 2W'-1).
@@ -100,11 +104,24 @@ def fit_kernel(kernel: Tensor, grid: Grid, interpolate: bool = False) -> Tensor:
     if source == tuple(grid):
         return kernel
     if interpolate:
-        size = (2 * grid[0] - 1, 2 * grid[1] - 1)
-        resized = F.interpolate(kernel[None, None], size=size, mode='bicubic')[0, 0]
-        return resized * (source[0] * source[1] / (grid[0] * grid[1]))
+        return _sample_kernel(kernel, source, grid)
     rows, cols = grid[0] - source[0], grid[1] - source[1]
     return F.pad(kernel, (cols, cols, rows, rows))  # a negative width crops
+
+
+def _sample_kernel(kernel: Tensor, source: Grid, grid: Grid) -> Tensor:
+    """An offset d on n' positions is d n / n' on n; outermost weights go on past the kernel."""
+    dtype = _at_least_float32(kernel.dtype)
+    axes = []
+    for old, new in zip(source, grid):
+        offsets = torch.arange(1 - new, new, dtype=dtype, device=kernel.device)
+        axes.append(offsets * (old / new / max(old - 1, 1)))  # -1 and 1: the kernel's own ends
+    points = torch.stack(torch.meshgrid(*axes, indexing='ij')[::-1], dim=-1)  # (x, y)
+    sampled = F.grid_sample(
+        kernel[None, None].to(dtype), points[None], mode='bicubic', padding_mode='border',
+        align_corners=True)
+    gain = source[0] * source[1] / (grid[0] * grid[1])
+    return (sampled[0, 0] * gain).to(kernel.dtype)
 
 
 def toeplitz_matrix(kernel: Tensor, grid: Grid) -> Tensor:
@@ -158,7 +175,7 @@ def _mix_spectral(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
     height, width = grid
     batch, tokens, channels = value.shape
     with _full_precision(value.device):
-        dtype = torch.float64 if value.dtype == torch.float64 else torch.float32
+        dtype = _at_least_float32(value.dtype)
         basis, waves = _dft(height, dtype, value.device)
         rows = (waves @ kernel.to(dtype)).view(height, 2, 2 * width - 1)
         cos, sin = rows.unfold(2, width, 1).flip(2).unbind(1)  # T(c_f), T(s_f): (H, W, W)
@@ -178,7 +195,7 @@ def _mix_fft(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
     height, width = grid
     batch, tokens, channels = value.shape
     with _full_precision(value.device):
-        dtype = torch.float64 if value.dtype == torch.float64 else torch.float32
+        dtype = _at_least_float32(value.dtype)
         centred = F.pad(kernel.to(dtype).flip(0, 1), (0, 1, 0, 1))
         weights = torch.fft.rfft2(centred.roll((1 - height, 1 - width), (0, 1)))
         images = value.to(dtype).transpose(1, 2).reshape(batch, channels, height, width)
@@ -201,15 +218,15 @@ def _dft(size: int, dtype: torch.dtype, device: torch.device) -> Tuple[Tensor, T
         1-size..size-1, shape (2*size, 2*size-1).
     """
     length = 2 * size - 1
-    frequency = torch.arange(size, dtype=torch.float64, device=device)
-    offset = torch.arange(1 - size, size, dtype=torch.float64, device=device)
-    phase = torch.outer(frequency, offset) * (2 * math.pi / length)
+    frequency = torch.arange(size, device=device)
+    offset = torch.arange(1 - size, size, device=device)
+    turns = torch.outer(frequency, offset) % length  # whole numbers: exact
+    phase = turns.to(dtype) * (2 * math.pi / length)
     waves = torch.stack([phase.cos(), phase.sin()], dim=1)  # (f, cos|sin, offset)
     # A real signal's negative frequencies mirror the positive ones, so all but f = 0 count twice.
-    power = (2 - (frequency == 0).double()) / length
+    power = (2 - (frequency == 0).to(dtype)) / length
     basis = waves[..., size - 1:] * power.sqrt()[:, None, None]
-    basis, waves = basis.reshape(2 * size, size), waves.reshape(2 * size, length)
-    return basis.to(dtype), waves.to(dtype)
+    return basis.reshape(2 * size, size), waves.reshape(2 * size, length)
 
 
 def _left_product(matrix: Tensor, value: Tensor) -> Tensor:
@@ -217,8 +234,14 @@ def _left_product(matrix: Tensor, value: Tensor) -> Tensor:
     return torch.bmm(matrix.expand(value.shape[0], -1, -1), value)
 
 
-def _full_precision(device: torch.device) -> torch.autocast:
-    """Switches autocast off: half-precision FFTs want powers of two, and bfloat16 ones are none."""
+def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _full_precision(device: torch.device) -> ContextManager:
+    """Switches autocast off: half-precision FFTs want powers of two, and bfloat16 has none."""
+    if device.type in ('meta', 'mps'):  # torch.autocast refuses them
+        return nullcontext()
     return torch.autocast(device.type, enabled=False)
 
 

@@ -41,12 +41,11 @@ def test_config_builds_and_names_its_backbone_by_scope(file):
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)
 def test_batch_size_is_that_of_the_name_and_of_the_learning_rate(file):
     cfg = Config.fromfile(file)
-    gpus_and_batch = re.search(r'_(\d+)xb(\d+)-', file.stem)
-    if gpus_and_batch:
-        gpus, batch = map(int, gpus_and_batch.groups())
-        assert cfg.train_dataloader.batch_size == batch
-        assert cfg.auto_scale_lr.base_batch_size == gpus * batch
-    assert cfg.auto_scale_lr.base_batch_size % cfg.train_dataloader.batch_size == 0
+    batch = cfg.train_dataloader.batch_size
+    named = re.search(r'_(\d+)xb(\d+)-', file.stem)
+    gpus = int(named.group(1)) if named else 1
+    assert batch == (int(named.group(2)) if named else batch)
+    assert cfg.auto_scale_lr.base_batch_size == gpus * batch
 
 
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)
@@ -72,8 +71,10 @@ def test_entry_recipe_is_one_line(file):
 
 @pytest.mark.parametrize('base', (
     '[__import__("mmvisionmix").config_path("upernet_lkca_s_ade20k")]',
-    '"mmvisionmix::lkca/lkca-s_upernet_1xb16-20k_ade20k-512x512.py"'))
+    '"mmvisionmix::lkca/lkca-s_upernet_1xb16-20k_ade20k-512x512.py"',
+    '"ours/upernet_lkca_s_ade20k.py"'))
 def test_config_is_inherited_from_another_folder(base, tmp_path):
+    (tmp_path / 'ours').symlink_to(CONFIGS)
     child = tmp_path / 'child.py'
     child.write_text(f'_base_ = {base}\nmodel = dict(backbone=dict(drop_path_rate=0.1))\n')
     cfg = Config.fromfile(child)

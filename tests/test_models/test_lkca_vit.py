@@ -67,6 +67,14 @@ def test_bottom_and_right_are_padded_to_whole_patches():
     torch.testing.assert_close(model(x)[0], model(F.pad(x, (0, 3, 0, 2)))[0])
 
 
+def test_half_precision_checkpoint_of_another_grid_loads():
+    target = build(img_size=48, interpolate_kernel=True)
+    source = build(img_size=32, interpolate_kernel=True)
+    target.load_state_dict(source.half().state_dict())
+    x = torch.rand(1, 3, 48, 48)
+    torch.testing.assert_close(target(x)[0], source.float()(x)[0], rtol=1e-2, atol=1e-2)
+
+
 @pytest.mark.parametrize('interpolate', (False, True))
 @pytest.mark.parametrize('size', ((48, 48), (16, 56)))
 def test_checkpoint_of_another_grid_loads_and_acts_as_it_did(size, interpolate):

@@ -41,8 +41,8 @@ def test_forms_follow_the_definition(impl, grid):
 
 
 @pytest.mark.parametrize('grid', GRIDS)
-@pytest.mark.parametrize('impl', FAST_FORMS)
-def test_fast_forms_equal_the_literal_form(impl, grid):
+@pytest.mark.parametrize('impl', ('conv', *FAST_FORMS))
+def test_forms_equal_the_literal_form(impl, grid):
     value, kernel = make_inputs(grid)
     weight = torch.randn_like(value)  # of a weighted sum, so that all gradients differ
     results = []
@@ -64,13 +64,18 @@ def test_lower_precisions_stay_close(impl, dtype, tolerance):
     assert (out.double() - expected).norm() <= tolerance * expected.norm()
 
 
-@pytest.mark.parametrize('impl', ('spectral', 'fft'))
-def test_transforms_keep_full_precision_under_autocast(impl):
+def test_spectral_form_keeps_full_precision_under_autocast():
     grid = (12, 12)
     value, kernel = (t.detach().float() for t in make_inputs(grid))
-    expected = large_kernel_mix(value, kernel, grid, impl)
+    expected = large_kernel_mix(value, kernel, grid, 'spectral')
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        torch.testing.assert_close(large_kernel_mix(value, kernel, grid, impl), expected)
+        torch.testing.assert_close(large_kernel_mix(value, kernel, grid, 'spectral'), expected)
+
+
+@pytest.mark.parametrize('impl', ('gemm', 'spectral'))
+def test_runs_on_devices_without_autocast(impl):
+    value, kernel = (t.detach().float().to('meta') for t in make_inputs((6, 7)))
+    assert large_kernel_mix(value, kernel, (6, 7), impl).shape == value.shape
 
 
 @pytest.mark.parametrize('impl', ('gemm', 'spectral'))
@@ -110,6 +115,8 @@ def test_auto_picks_by_shape_and_device():
     assert choose_impl((8, 8), cpu) == 'gemm'
     assert choose_impl((32, 32), cpu) == 'spectral'
     assert choose_impl((1, 4096), cpu) == 'gemm'
+    assert choose_impl((4, 1024), cpu) == 'gemm'  # 4 (H + W) >= HW: nothing saved
+    assert choose_impl((5, 1024), cpu) == 'spectral'
     assert choose_impl((32, 32), cuda) == 'gemm'
     assert choose_impl((64, 64), cuda) == 'spectral'
 
@@ -138,21 +145,28 @@ def test_padded_kernel_keeps_the_weight_of_every_offset():
     assert fit_kernel(padded, (3, 9)).shape == (5, 17)  # one axis cropped, the other padded
 
 
-def test_interpolated_kernel_mixes_a_resized_scene_alike():
-    """A smooth kernel on a smooth scene gives the same answer at twice the resolution."""
-    def scene(size):
-        axis = (torch.arange(size, dtype=torch.float64) + 0.5) / size
-        return torch.sin(3 * axis)[:, None] * torch.cos(2 * axis)[None]
+def bump(grid):
+    """A smooth function of offsets in units of the scene, as a kernel for any resolution."""
+    rows, cols = (torch.arange(1 - n, n, dtype=torch.float64) / n for n in grid)
+    shape = torch.exp(-8 * rows.square())[:, None] * torch.exp(-5 * cols.square())
+    return shape / (grid[0] * grid[1])
 
-    offset = torch.arange(-15, 16, dtype=torch.float64) / 16
-    bump = torch.exp(-8 * offset.square())
-    kernel = bump[:, None] * bump[None]
-    coarse = large_kernel_mix(scene(16).view(1, 256, 1), kernel, (16, 16)).view(16, 16)
-    fine = large_kernel_mix(
-        scene(32).view(1, 1024, 1), fit_kernel(kernel, (32, 32), interpolate=True),
-        (32, 32)).view(32, 32)
-    pooled = torch.nn.functional.avg_pool2d(fine[None], 2)[0]
-    assert (pooled - coarse).abs().max() < 0.05 * coarse.abs().max()
+
+@pytest.mark.parametrize('source, target, tolerance', (
+    ((8, 8), (32, 32), 0.02), ((16, 12), (32, 48), 0.01), ((32, 32), (16, 16), 1e-6),
+    ((7, 9), (14, 5), 0.02)))
+def test_interpolated_kernel_keeps_its_shape_over_the_scene_and_its_sum(
+        source, target, tolerance):
+    resized = fit_kernel(bump(source), target, interpolate=True)
+    expected = bump(target)
+    assert (resized - expected).norm() <= tolerance * expected.norm()
+    assert resized.sum() == pytest.approx(expected.sum().item(), rel=tolerance)
+
+
+def test_interpolated_kernel_of_one_row_is_constant_along_the_new_rows():
+    kernel = torch.tensor([[1., 2., 3.]])
+    resized = fit_kernel(kernel, (3, 2), interpolate=True)
+    torch.testing.assert_close(resized, kernel.expand(5, 3) / 3)
 
 
 def test_wrong_arguments_are_named():

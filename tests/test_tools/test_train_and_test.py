@@ -99,6 +99,14 @@ def test_check_data_looks_into_wrappers_and_at_annotation_files(tmp_path):
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
 
 
+@pytest.mark.parametrize('where', (
+    dict(data_root='s3://bucket/coco'), dict(data_root='coco', backend_args=dict(backend='petrel')),
+    dict(ann_file='https://host/instances.json')))
+def test_check_data_leaves_remote_data_alone(where):
+    dataset = dict(type='CocoDataset', data_prefix=dict(img=''), ann_file='a.json')
+    check_data(Config(dict(loader=dict(dataset={**dataset, **where}))), ('loader', ))
+
+
 def test_missing_files_are_named(run_tool, demo_ade20k, tmp_path):
     out = run_tool(TEST, TOY, 'nowhere.pth', *toy_options(demo_ade20k, 1), cwd=tmp_path, fails=True)
     assert out.strip().endswith('checkpoint nowhere.pth does not exist')

@@ -9,6 +9,7 @@ that are ready. Peak memory is what one forward pass adds to a fresh process.
 """
 import argparse
 import json
+import math
 import re
 import statistics
 from functools import partial
@@ -28,6 +29,7 @@ FORMS = ('conv', 'gemm', 'spectral', 'fft')
 PEER = 'sdpa'  # torch's scaled_dot_product_attention, 64 channels per head
 SLOW = 1.  # seconds; a form slower than this is timed in SLOW_ROUNDS rounds only
 SLOW_ROUNDS = 2
+STATUS = Path('/proc/self/status')  # of Linux
 Runs = Dict[str, Callable[[], object]]
 
 
@@ -93,7 +95,9 @@ def time_interleaved(runs: Runs, rounds: int, title: str) -> Dict[str, float]:
 
 
 def peak_memory(form: str, case: Case) -> float:
-    """MiB that one forward pass adds to the peak of a fresh process (on Linux)."""
+    """MiB that one forward pass adds to the peak of a fresh process; NaN where unknown."""
+    if not STATUS.exists():
+        return math.nan
     with get_context('spawn').Pool(1) as pool:
         return pool.apply(_added_memory, (form, case))
 
@@ -110,8 +114,7 @@ def _added_memory(form: str, case: Case) -> float:
 
 def _peak() -> float:
     """Peak resident memory in MiB; getrusage would carry over that of the parent process."""
-    status = Path('/proc/self/status').read_text()
-    return int(re.search(r'VmHWM:\s+(\d+) kB', status).group(1)) / 1024
+    return int(re.search(r'VmHWM:\s+(\d+) kB', STATUS.read_text()).group(1)) / 1024
 
 
 def measure(case: Case, forms: Tuple[str, ...], rounds: int) -> List[dict]:

@@ -20,7 +20,6 @@ from mmseg.apis import init_model
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 
-import mmvisionmix  # noqa: F401  lets configs inherit from 'mmvisionmix::...'
 from mmvisionmix.datasets.availability import check_data
 
 IGNORE_INDEX = 255

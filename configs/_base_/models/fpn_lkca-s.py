@@ -1,4 +1,5 @@
-# Semantic FPN on LKCA-S, with the neck of upernet_lkca-s.py in place of an FPN.
+# Semantic FPN on LKCA-S, with the neck of upernet_lkca-s.py in place of an FPN. The head keeps the
+# strides of a pyramid, though all four maps are at 1/16: that is what the paper's MACs imply.
 _base_ = 'mmseg::_base_/models/fpn_r50.py'
 
 model = dict(

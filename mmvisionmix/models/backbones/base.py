@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 def drop_path_rates(rate: float, depth: int) -> List[float]:
     """Stochastic-depth rates of ``depth`` blocks, rising linearly from 0 to ``rate``."""
-    return torch.linspace(0, rate, depth).tolist()
+    return [rate * i / max(depth - 1, 1) for i in range(depth)]
 
 
 class BaseBackbone(BaseModule):
@@ -30,8 +30,8 @@ class BaseBackbone(BaseModule):
             no gradients, and norms and dropout in evaluation mode. Defaults to -1.
         norm_eval (bool): Whether batch norms keep their running statistics while training.
             Defaults to False.
-        with_cp (bool): Whether blocks are recomputed in the backward pass instead of keeping
-            their activations: less memory, more time, the same values. Defaults to False.
+        with_cp (bool): Activation checkpointing: blocks are recomputed in the backward pass, for
+            less memory, more time and the same values. Defaults to False.
         init_cfg (dict | list[dict], optional): Initialisation config. Defaults to None.
     """
 
@@ -149,8 +149,8 @@ class BaseBackbone(BaseModule):
             return int(rest.partition('.')[0]) + 1, num_depths
         return num_depths - 1, num_depths
 
-    def run(self, block: Callable[..., Tensor], *args: Any) -> Tensor:
-        """Calls a block, recomputing it in the backward pass if ``with_cp`` says so."""
+    def maybe_checkpoint(self, block: Callable[..., Tensor], *args: Any) -> Tensor:
+        """Calls a block, under activation checkpointing if ``with_cp`` says so."""
         if self.with_cp and torch.is_grad_enabled():
             return checkpoint(block, *args, use_reentrant=False)
         return block(*args)

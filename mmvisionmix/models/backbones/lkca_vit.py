@@ -27,7 +27,8 @@ def resize_pos_embed(pos_embed: Tensor, grid: Tuple[int, int]) -> Tensor:
     """
     if tuple(pos_embed.shape[2:]) == tuple(grid):
         return pos_embed
-    return F.interpolate(pos_embed, size=grid, mode='bicubic', align_corners=False)
+    resized = F.interpolate(pos_embed.float(), size=grid, mode='bicubic', align_corners=False)
+    return resized.to(pos_embed.dtype)
 
 
 class LKCABlock(BaseModule):
@@ -127,7 +128,7 @@ class LKCAViT(BaseBackbone):
         's': dict(embed_dims=384, num_layers=12, mlp_ratio=3),  # ADE20K, Table VII
         'b': dict(embed_dims=768, num_layers=12, mlp_ratio=2),  # ADE20K, Table VI
     }
-    stem_names = ('stem', 'pos_embed')
+    stem_names = ('stem', 'pos_embed', 'drop')
 
     def __init__(self,
                  arch: Union[str, dict] = 's',
@@ -191,7 +192,7 @@ class LKCAViT(BaseBackbone):
         x = self.drop(x + pos_embed.flatten(2).transpose(1, 2))
         outs = []
         for i, stage in enumerate(self.stages):
-            x = self.run(stage, x, grid)
+            x = self.maybe_checkpoint(stage, x, grid)
             if i in self.out_indices:
                 out = self.norms[str(i)](x)
                 outs.append(out.transpose(1, 2).unflatten(2, grid).contiguous())
@@ -199,6 +200,6 @@ class LKCAViT(BaseBackbone):
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         key = prefix + 'pos_embed'
-        if key in state_dict:
+        if key in state_dict and state_dict[key].ndim == 4:  # else torch names the mismatch
             state_dict[key] = resize_pos_embed(state_dict[key], self.pos_embed.shape[2:])
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -16,7 +16,8 @@ class LargeKernelAttention(BaseModule):
     constant, and the value projection receives its first gradient after the first step. The output
     projection is not in the paper's text: its parameter counts imply it.
 
-    A checkpoint trained on another grid loads: its kernels are fitted to this one.
+    A checkpoint trained on another grid loads: its kernel is fitted to this one. So does one saved
+    after :meth:`switch_to_deploy`, and a deployed layer loads one saved before.
 
     Args:
         embed_dims (int): Number of channels C.
@@ -61,19 +62,29 @@ class LargeKernelAttention(BaseModule):
         kernel = fit_kernel(self.kernel, grid, self.interpolate_kernel)
         return self.proj(large_kernel_mix(self.value(x), kernel, grid, self.impl))
 
+    @property
+    def deployed(self) -> bool:
+        """Whether :meth:`switch_to_deploy` was called."""
+        return isinstance(self.value, nn.Identity)
+
     @torch.no_grad()
     def switch_to_deploy(self) -> None:
         """Merges the value projection into the output projection: A (X V) P = A X (V P).
 
         Mixing acts on positions and the projections on channels, so that they commute. The result
-        is the same to rounding, one C x C product per token cheaper, and not meant for training.
+        is the same to rounding and one C x C product per token cheaper.
         """
-        if isinstance(self.value, nn.Linear):
+        if not self.deployed:
             self.proj.weight.copy_(self.proj.weight @ self.value.weight)
             self.value = nn.Identity()
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
-        key = prefix + 'kernel'
-        if key in state_dict:
-            state_dict[key] = fit_kernel(state_dict[key], self.grid_size, self.interpolate_kernel)
+        kernel, value, proj = (prefix + name for name in ('kernel', 'value.weight', 'proj.weight'))
+        if kernel in state_dict:
+            state_dict[kernel] = fit_kernel(
+                state_dict[kernel], self.grid_size, self.interpolate_kernel)
+        if self.deployed and value in state_dict:
+            state_dict[proj] = state_dict[proj] @ state_dict.pop(value)
+        elif not self.deployed and proj in state_dict and value not in state_dict:
+            state_dict[value] = torch.eye(len(state_dict[proj])).to(state_dict[proj])
         super()._load_from_state_dict(state_dict, prefix, *args)
