@@ -66,9 +66,10 @@ setup(
     license='Apache-2.0',
     keywords='computer vision, semantic segmentation, object detection, image classification',
     classifiers=[
-        'Development Status :: 4 - Beta',
+        'Development Status :: 3 - Alpha',
         'Intended Audience :: Science/Research',
-        'Operating System :: OS Independent',
+        'License :: OSI Approved :: Apache Software License',
+        'Operating System :: POSIX',
         'Programming Language :: Python :: 3',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],

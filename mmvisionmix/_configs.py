@@ -35,6 +35,9 @@ def config_path(name: str) -> str:
 def _known_configs() -> Dict[str, Path]:
     """Maps the path of every config below ``configs/``, without ``.py``, to its absolute path."""
     root = CONFIGS.resolve()
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f'{CONFIGS} leads nowhere. On Windows, clone with: git clone -c core.symlinks=true ...')
     return {p.relative_to(root).with_suffix('').as_posix(): p for p in sorted(root.rglob('*.py'))}
 
 

@@ -3,6 +3,7 @@
 
     python tools/check_env.py                                        a table, and what mends it
     python tools/check_env.py --constraints requirements/classic.txt   hold exact versions too
+    python tools/check_env.py --extras seg                           only these extras
     python tools/check_env.py --quiet                                only what is wrong
 
 Exit codes: 0 all is well, 1 a dependency is missing or unsuitable, 2 only mmvisionmix itself is
@@ -14,7 +15,7 @@ import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 try:
     from packaging.requirements import Requirement
@@ -24,7 +25,8 @@ except ImportError:
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / 'mmvisionmix'
-REQUIREMENTS = ('runtime', 'mminstall', 'cls', 'seg', 'det', 'demo', 'tests')
+BASE = ('runtime', 'mminstall')
+EXTRAS = ('cls', 'seg', 'det', 'demo', 'tests')
 PYTHON = '>=3.8'
 MEND = 'bash tools/setup_env.sh'
 MEND_SELF = 'python -m pip install --no-deps --no-build-isolation -e .'
@@ -49,7 +51,7 @@ class Row:
 def main() -> int:
     """Prints the table; returns the exit code."""
     args = parse_args()
-    rows = check_dependencies(args.constraints)
+    rows = check_dependencies(args.constraints, args.extras)
     if not failures(rows):
         rows.append(check_operators())
     if not failures(rows):
@@ -66,14 +68,17 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--constraints', type=Path, help='a file of versions to hold as well')
+    parser.add_argument(
+        '--extras', nargs='+', choices=EXTRAS, default=EXTRAS, help='what to check (default: all)')
     parser.add_argument('--quiet', action='store_true', help='print only what is wrong')
     return parser.parse_args()
 
 
-def check_dependencies(constraints: Optional[Path]) -> List[Row]:
+def check_dependencies(
+        constraints: Optional[Path] = None, extras: Sequence[str] = EXTRAS) -> List[Row]:
     """Compares what is installed with the requirements, and with constraints on what is there."""
     wanted = {'python': SpecifierSet(PYTHON)}
-    for name in REQUIREMENTS:
+    for name in (*BASE, *extras):
         merge(wanted, read_requirements(ROOT / 'requirements' / f'{name}.txt'))
     if constraints:
         pins = read_requirements(constraints)

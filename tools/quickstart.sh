@@ -5,12 +5,14 @@
 #
 # On 2 cores: at most 15 minutes, 6 once the environment exists. Run again, it goes on from where
 # it was: data are kept, an interrupted training is resumed, a finished one is tested again.
+NEEDS='seg demo'
 source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
 cd "$ROOT"
 
 CONFIG=configs/toy/lkca_upernet_demo-ade20k.py
 WORK_DIR=work_dirs/quickstart
 PICTURE="$WORK_DIR/predictions.png"
+EXPECTED=60  # percent mIoU
 
 title() { say '' "== $*"; }
 
@@ -36,13 +38,19 @@ python tools/test.py "$CONFIG" "$checkpoint" --work-dir "$WORK_DIR/test"
 title 'Picture: image, truth and prediction side by side (seconds)'
 python tools/visualization/segmentation_panels.py "$CONFIG" "$checkpoint" --out "$PICTURE"
 
+metric="$(last_metric)"
+((${metric%.*} >= EXPECTED)) || fail "The model reached $metric % mIoU where about 77 are usual and less" \
+    "than $EXPECTED mean that something is broken. The log of its training is in $WORK_DIR."
+
 title 'Done'
-say "mIoU on unseen parts:  $(last_metric) %" \
+say "mIoU on unseen parts:  $metric %" \
     "checkpoint:            $checkpoint" \
     "picture:               $ROOT/$PICTURE" \
     '' \
-    'Next:' \
-    "  source $VIRTUAL_ENV/bin/activate" \
-    "  python tools/train.py $CONFIG --cfg-options model.backbone.drop_path_rate=0.1  # try a change" \
+    'Next:'
+if [[ "$VIRTUAL_ENV" == "$VENV" ]]; then
+    say "  source $VENV/bin/activate"
+fi
+say "  python tools/train.py $CONFIG --cfg-options model.backbone.drop_path_rate=0.1  # try a change" \
     '  python tools/train.py configs/upernet_lkca_s_ade20k.py  # real ADE20K: see README.md' \
     "To train the demo from the beginning again: rm -r $WORK_DIR"

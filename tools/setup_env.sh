@@ -5,12 +5,14 @@
 #     PYTHON=/path/to/python3.11 bash tools/setup_env.sh   with a Python of your choice (3.8 to 3.11)
 #
 # Other scripts source it, and go on with `python` from that environment. An active environment
-# that has all it takes is used as it is; otherwise .venv in the clone is made, or completed.
+# that has all it takes is used as it is; otherwise .venv in the clone is made, or completed. What it
+# takes is in NEEDS: the extras that a script uses, all of them unless it says otherwise.
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
 PINS="$ROOT/requirements/classic.txt"
+NEEDS="${NEEDS:-cls seg det demo tests}"
 SUPPORTED='(3, 8) <= sys.version_info[:2] <= (3, 11)'
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
@@ -34,7 +36,8 @@ activate() {
 use_active() {
     local active="${VIRTUAL_ENV:-${CONDA_PREFIX:-}}" problems status=0
     [[ -n "$active" && "$active" != "$VENV" && -x "$active/bin/python" ]] || return 1
-    problems="$(check "$active" 2>&1)" || status=$?
+    # shellcheck disable=SC2086  # NEEDS is a list of words
+    problems="$(check "$active" --extras $NEEDS 2>&1)" || status=$?
     if [[ $status == 2 ]]; then
         say "The active environment has all dependencies: installing this clone into it."
         install_package "$active" || return 1
@@ -144,5 +147,8 @@ describe() {
 # ------------------------------------------------------------------
 use_active || use_venv
 if [[ "${BASH_SOURCE[0]}" == "$0" ]]; then
-    say "Ready. Activate it with: source $VIRTUAL_ENV/bin/activate"
+    say 'Ready.'
+    if [[ "$VIRTUAL_ENV" == "$VENV" ]]; then
+        say "Activate it with: source $VENV/bin/activate"
+    fi
 fi

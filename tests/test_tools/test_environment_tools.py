@@ -90,8 +90,14 @@ def test_pin_is_the_tested_one(install_mmcv: ModuleType) -> None:
     assert install_mmcv.read_pin() == 'mmcv==2.1.0'
 
 
+def test_extras_choose_what_is_checked(check_env: ModuleType) -> None:
+    names = {row.name for row in check_env.check_dependencies(extras=['seg'])}
+    assert {'torch', 'mmcv', 'mmsegmentation'} <= names
+    assert not names & {'mmdet', 'mmpretrain', 'pytest'}
+
+
 def test_installed_packages_are_found(check_env: ModuleType) -> None:
-    rows = {row.name: row for row in check_env.check_dependencies(None)}
+    rows = {row.name: row for row in check_env.check_dependencies()}
     found = rows['torch'].found.partition('+')[0]  # some wheels leave +cpu out of their metadata
     assert found == torch.__version__.partition('+')[0]
     assert rows['python'].ok and rows['torch'].ok and rows['mmcv'].ok
