@@ -125,7 +125,7 @@ class BaseBackbone(BaseModule):
 
         Calls ``switch_to_deploy`` of every layer that has one. A second call changes nothing.
         """
-        for module in self.modules():
+        for module in list(self.modules()):
             if module is not self and hasattr(module, 'switch_to_deploy'):
                 module.switch_to_deploy()
 
