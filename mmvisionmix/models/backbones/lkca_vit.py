@@ -115,12 +115,13 @@ class LKCAViT(BaseBackbone):
         [(1, 384, 32, 24), (1, 384, 32, 24), (1, 384, 32, 24), (1, 384, 32, 24)]
     """
 
-    # Parameters are those of Tables II-IV: 32 x 32 images, patch size 4, with a 10-class head.
+    # Parameters, and multiply-adds beside the mixing product, as in Tables II-IV: 32 x 32 images,
+    # patch size 4, with a 10-class head.
     arch_settings = {
-        '0.5m': dict(embed_dims=100, num_layers=8, mlp_ratio=2),  # 0.50M, 31M MACs beside the mixing
+        '0.5m': dict(embed_dims=100, num_layers=8, mlp_ratio=2),  # 0.50M, 31M MACs
         '1m': dict(embed_dims=136, num_layers=9, mlp_ratio=2),  # 1.03M
         '2m': dict(embed_dims=192, num_layers=9, mlp_ratio=2),  # 2.03M
-        '2.69m': dict(embed_dims=192, num_layers=12, mlp_ratio=2),  # 2.70M, 171M MACs beside the mixing
+        '2.69m': dict(embed_dims=192, num_layers=12, mlp_ratio=2),  # 2.70M, 171M MACs
         '4m': dict(embed_dims=272, num_layers=9, mlp_ratio=2),  # 4.05M
         '8m': dict(embed_dims=384, num_layers=9, mlp_ratio=2),  # 8.04M
         't': dict(embed_dims=136, num_layers=9, mlp_ratio=2),  # the same as 1m
