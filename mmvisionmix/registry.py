@@ -4,8 +4,15 @@
 A config names a class here as ``type='mmvisionmix.LKCAViT'``. MMEngine then imports this module by
 itself, and ``locations`` imports the class when it is asked for; no ``custom_imports`` is needed.
 """
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import Registry
 
 MODELS = Registry(
     'model', parent=MMENGINE_MODELS, scope='mmvisionmix', locations=['mmvisionmix.models'])
+METRICS = Registry(
+    'metric', parent=MMENGINE_METRICS, scope='mmvisionmix', locations=['mmvisionmix.evaluation'])
+DATASETS = Registry(
+    'dataset', parent=MMENGINE_DATASETS, scope='mmvisionmix',
+    locations=['mmvisionmix.datasets.classification'])

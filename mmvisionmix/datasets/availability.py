@@ -5,7 +5,15 @@ from typing import Iterator, Sequence
 
 from mmengine.config import Config
 
-DEMO_LAYOUTS = {'ADE20KDataset': 'ade20k'}  # what make_demo_data.py can write
+DEMO_LAYOUTS = {  # what make_demo_data.py can write
+    'ADE20KDataset': 'ade20k',
+    'DemoCIFAR10': 'cifar10',
+    'DemoCIFAR100': 'cifar100',
+    'SVHN': 'svhn',
+    'TinyImageNet': 'tiny-imagenet',
+    'ImageNet': 'imagenet',
+}
+DOWNLOADING = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')  # fetched by mmpretrain, if missing
 
 
 def check_data(cfg: Config, loaders: Sequence[str]) -> None:
@@ -36,18 +44,32 @@ def _datasets(dataset: dict) -> Iterator[dict]:
 
 
 def _local_paths(dataset: dict) -> Iterator[Path]:
-    """What a data set reads from this machine's disk: nothing if a storage backend serves it."""
+    """What a data set reads from this machine's disk: nothing if a storage backend serves it.
+
+    One that names no file or folder (mmpretrain's ``split='train'``) has its own in its root.
+    """
     root = dataset.get('data_root') or ''
     prefixes = dataset.get('data_prefix') or {}
     prefixes = prefixes.values() if isinstance(prefixes, dict) else [prefixes]
-    for part in filter(None, [dataset.get('ann_file'), *prefixes]):
+    named = list(filter(None, [dataset.get('ann_file'), *prefixes]))
+    implied = [''] if root and not named and not _downloads(dataset) else []
+    for part in named + implied:
         if '://' not in root + part and not dataset.get('backend_args'):
             yield Path(root, part)
 
 
+def _downloads(dataset: dict) -> bool:
+    """Whether a data set fetches what is missing by itself."""
+    return _name(dataset) in DOWNLOADING and dataset.get('download', True)
+
+
+def _name(dataset: dict) -> str:
+    """The name of a data set's class, without its scope."""
+    return str(dataset.get('type')).rpartition('.')[2]
+
+
 def _message(path: Path, loader: str, dataset: dict) -> str:
-    name = str(dataset.get('type')).rpartition('.')[2]
-    root = Path(dataset.get('data_root') or '')
+    name, root = _name(dataset), Path(dataset.get('data_root') or '')
     layout = root.name if root.parent.name == 'demo' else DEMO_LAYOUTS.get(name)
     lines = [f'{path.absolute()} does not exist; {loader} reads {name} from there.',
              'Either put the real data set there (docs/datasets.md shows its folders), or point '

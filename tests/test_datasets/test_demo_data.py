@@ -198,8 +198,8 @@ def test_random_crop_reaches_every_position():
 @pytest.mark.parametrize('wrong, message', [
     (dict(size=31), 'size must be from 32 to 1024 pixels, got 31'),
     (dict(size=1025), 'size must be from 32 to 1024 pixels, got 1025'),
-    (dict(train=0), 'train must be at least 1 scene, got 0'),
-    (dict(val=-1), 'val must be at least 1 scene, got -1'),
+    (dict(train=0), 'train must be at least 1, got 0'),
+    (dict(val=-1), 'val must be at least 1, got -1'),
     (dict(seed=-1), 'seed must not be negative, got -1'),
 ])
 def test_wrong_recipes_are_refused(wrong, message):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from mmvisionmix.datasets.availability import DEMO_LAYOUTS
 from mmvisionmix.datasets.demo_data import CLASSES, PALETTE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +27,7 @@ def main(tool):
 def test_makes_the_data_and_says_what_where_and_what_next(main, tmp_path, capsys):
     main(['ade20k', '--out', str(tmp_path), *SMALL])
     made, following = capsys.readouterr().out.strip().splitlines()[-2:]
-    assert made == f'Made 2 training and 1 validation scenes of 32x32 pixels in {tmp_path}'
+    assert made == f'Made 2 training and 1 validation pictures of 32x32 pixels in {tmp_path}'
     assert len(list(tmp_path.glob('images/training/*.jpg'))) == 2
     assert len(list(tmp_path.glob('annotations/validation/*.png'))) == 1
     command = following.split()
@@ -40,9 +41,36 @@ def test_says_that_the_data_are_already_there(main, tmp_path, capsys):
     assert capsys.readouterr().out.startswith('Already there: 2 training and 1 validation')
 
 
+@pytest.mark.parametrize('layout, folder, options', [
+    ('cifar10', 'cifar-10-batches-py', ['type=mmvisionmix.DemoCIFAR10']),
+    ('cifar100', 'cifar-100-python', ['type=mmvisionmix.DemoCIFAR100']),
+    ('svhn', 'train_32x32.mat', []),
+    ('tiny-imagenet', 'train/n90000000', []),
+    ('imagenet', 'train/n01440764', []),
+])
+def test_makes_the_layouts_for_classification(main, tmp_path, capsys, layout, folder, options):
+    main([layout, '--out', str(tmp_path), '--train', '11', '--val', '2', '--seed', '3'])
+    made, following = capsys.readouterr().out.strip().splitlines()[-2:]
+    assert made == f'Made 11 training and 2 validation pictures in {tmp_path}'
+    assert (tmp_path / folder).exists()
+    for loader in ('train_dataloader', 'val_dataloader'):
+        for option in (f'data_root={tmp_path}', *options):
+            assert f'{loader}.dataset.{option}' in following.split()
+    assert following.count('=') == 2 + 2 * len(options)
+
+
+def test_every_layout_has_its_own_place_below_data_demo(tool):
+    for layout in tool['LAYOUTS']:
+        assert tool['parse_args']([layout]).out == Path('data/demo', layout)
+
+
+def test_tools_name_layouts_that_exist(tool):
+    assert set(DEMO_LAYOUTS.values()) == set(tool['LAYOUTS'])
+
+
 @pytest.mark.parametrize('arguments, message', [
     (['--size', '8'], 'size must be from 32 to 1024 pixels, got 8'),
-    (['--val', '0'], 'val must be at least 1 scene, got 0'),
+    (['--val', '0'], 'val must be at least 1, got 0'),
     (['--seed', '-3'], 'seed must not be negative, got -3'),
 ])
 def test_wrong_numbers_end_with_the_reason(main, tmp_path, arguments, message):

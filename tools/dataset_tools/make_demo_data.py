@@ -15,47 +15,96 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Callable, Dict, NamedTuple, Optional, Sequence
 
 from rich.progress import track
 
-from mmvisionmix.datasets.demo_data import SceneRecipe, write_ade20k
+from mmvisionmix.datasets.demo_data import (
+    Recipe,
+    SceneRecipe,
+    write_ade20k,
+    write_cifar10,
+    write_cifar100,
+    write_imagenet,
+    write_svhn,
+    write_tiny_imagenet,
+)
+
+TOY_CONFIG = 'python tools/train.py configs/toy/lkca_upernet_demo-ade20k.py'
+OTHER_ROOT = ('let a config read it with --cfg-options train_dataloader.dataset.data_root={out} '
+              'val_dataloader.dataset.data_root={out}')
+OTHER_TYPE = (OTHER_ROOT + ' train_dataloader.dataset.type=mmvisionmix.{reader} '
+              'val_dataloader.dataset.type=mmvisionmix.{reader}')
 
 
-def make_ade20k(args: argparse.Namespace) -> str:
-    """Writes the ADE20K layout.
+class Layout(NamedTuple):
+    """What the command line says about a layout.
+
+    Attributes:
+        write: Writes it; takes the folder, the recipe and a progress bar.
+        about: What it is for.
+        defaults: The recipe, unless other numbers are given.
+        following: What to do next; ``{out}`` stands for the folder.
+    """
+    write: Callable[..., bool]
+    about: str
+    defaults: Recipe
+    following: str = OTHER_ROOT
+
+
+PICTURES = Recipe(train=500, val=100)
+LAYOUTS: Dict[str, Layout] = {
+    'ade20k': Layout(
+        write_ade20k, 'semantic segmentation, for configs on ADE20K', SceneRecipe(), TOY_CONFIG),
+    'cifar10': Layout(
+        write_cifar10, 'classification, for configs on CIFAR-10', PICTURES,
+        OTHER_TYPE.replace('{reader}', 'DemoCIFAR10')),
+    'cifar100': Layout(
+        write_cifar100, 'classification, for configs on CIFAR-100', PICTURES,
+        OTHER_TYPE.replace('{reader}', 'DemoCIFAR100')),
+    'svhn': Layout(
+        write_svhn, 'classification of digits, for configs on SVHN', Recipe(train=1437, val=360)),
+    'tiny-imagenet': Layout(
+        write_tiny_imagenet, 'classification, for configs on Tiny ImageNet', PICTURES),
+    'imagenet': Layout(write_imagenet, 'classification, for configs on ImageNet', PICTURES),
+}
+
+
+def make(args: argparse.Namespace) -> str:
+    """Writes the layout that was chosen.
 
     Returns:
         What was done, and what to do next.
     """
-    recipe = SceneRecipe(args.size, args.train, args.val, args.seed)
-    written = write_ade20k(args.out, recipe, partial(track, description='Drawing scenes'))
+    layout = LAYOUTS[args.layout]
+    fields = {name: getattr(args, name) for name in vars(layout.defaults)}
+    written = layout.write(
+        args.out, type(layout.defaults)(**fields), partial(track, description='Drawing'))
+    size = f' of {args.size}x{args.size} pixels' if 'size' in fields else ''
     return (f'{"Made" if written else "Already there:"} {args.train} training and {args.val} '
-            f'validation scenes of {args.size}x{args.size} pixels in {args.out}\n'
-            f'Next: python tools/train.py configs/toy/lkca_upernet_demo-ade20k.py')
+            f'validation pictures{size} in {args.out}\n'
+            f'Next: {layout.following.format(out=args.out)}')
 
 
-def add_ade20k(layouts: argparse._SubParsersAction) -> None:
-    """Adds the subcommand that writes the ADE20K layout."""
-    defaults = SceneRecipe()
+def add_layout(layouts: argparse._SubParsersAction, name: str) -> None:
+    """Adds the subcommand that writes a layout, with an option for every number of its recipe."""
+    about = {'size': 'side of a picture, pixels', 'train': 'training pictures',
+             'val': 'validation pictures', 'seed': 'seed of all choices'}
     parser = layouts.add_parser(
-        'ade20k',
-        help='semantic segmentation, for configs on ADE20K',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument('--out', type=Path, default=Path('data/demo/ade20k'), help='folder')
-    parser.add_argument('--size', type=int, default=defaults.size, help='side of a scene, pixels')
-    parser.add_argument('--train', type=int, default=defaults.train, help='training scenes')
-    parser.add_argument('--val', type=int, default=defaults.val, help='validation scenes')
-    parser.add_argument('--seed', type=int, default=defaults.seed, help='seed of all choices')
-    parser.set_defaults(make=make_ade20k)
+        name, help=LAYOUTS[name].about, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument('--out', type=Path, default=Path('data/demo', name), help='folder')
+    for option, default in vars(LAYOUTS[name].defaults).items():
+        parser.add_argument(f'--{option}', type=int, default=default, help=about[option])
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    layouts = parser.add_subparsers(title='layouts', metavar='LAYOUT', required=True)
-    add_ade20k(layouts)
+    layouts = parser.add_subparsers(
+        title='layouts', metavar='LAYOUT', dest='layout', required=True)
+    for name in LAYOUTS:
+        add_layout(layouts, name)
     return parser.parse_args(argv)
 
 
@@ -63,7 +112,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Makes the data set that the command line asks for; a refusal ends with its reason."""
     args = parse_args(argv)
     try:
-        print(args.make(args))
+        print(make(args))
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f'make_demo_data.py: {error}')
 

@@ -14,18 +14,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Callable, Iterable, List, NamedTuple, Sequence, Union
+from typing import List, NamedTuple, Union
 
 from PIL import Image
 
 from .owned_folder import OwnedFolder
-from .photographs import SPLITS, credits_text, load_parts
+from .photographs import CREDITS, SPLITS, credits_text, load_parts
+from .recipe import Track
 from .scenes import SceneRecipe, draw_scene
 
-CREDITS = 'CREDITS.txt'
 FOLDERS = {'train': 'training', 'val': 'validation'}
 JPEG_QUALITY = 95
-REVISION = 2
+REVISION = 3
 """Raised whenever the same recipe gives other files, so that older folders are made again."""
 
 
@@ -45,7 +45,7 @@ class _Place(NamedTuple):
 
 def write_ade20k(out: Union[str, Path],
                  recipe: SceneRecipe,
-                 track: Callable[[Sequence], Iterable] = iter) -> bool:
+                 track: Track = iter) -> bool:
     """Writes demo scenes in ADE20K's layout, unless they are already there.
 
     The same recipe gives the same files, byte for byte, with the same versions of the packages

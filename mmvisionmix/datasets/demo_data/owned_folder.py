@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, Dict, Iterable, Iterator, List, Set
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Set, Union
 
 MANIFEST = 'demo_data.json'
 DRAFT = MANIFEST + '.part'
@@ -148,6 +148,34 @@ class OwnedFolder:
                 return
             if folder.is_dir():
                 folder.rmdir()
+
+
+def write_once(root: Union[str, Path],
+               parameters: Dict[str, Any],
+               draw: Callable[[], Dict[str, bytes]]) -> bool:
+    """Fills a folder with generated files, unless it holds just these already.
+
+    Args:
+        root: The folder. It may be new, empty, or one that was written here before.
+        parameters: What the files are made from; plain JSON values.
+        draw: Makes the files: {path relative to the folder: contents}. It is called before
+            anything is touched, and only if something has to be written.
+
+    Returns:
+        Whether anything was written.
+
+    Raises:
+        FileExistsError: If the folder holds anything that was not made here.
+        NotADirectoryError: If ``root`` is a file.
+    """
+    folder = OwnedFolder(Path(root))
+    if folder.holds(parameters):
+        return False
+    files = draw()
+    with folder.rewriting(parameters, files) as place:
+        for name, contents in files.items():
+            (place / name).write_bytes(contents)
+    return True
 
 
 def _parents(names: Iterable[str]) -> Set[str]:

@@ -16,6 +16,8 @@ import numpy as np
 from PIL import Image
 
 SPLITS = ('train', 'val')
+CREDITS = 'CREDITS.txt'
+"""Name of the file in a data set that :func:`credits_text` is written to."""
 TRAIN_SHARE = 0.6
 """Share of a photograph's longer side that training crops come from."""
 LONGEST_SIDE = 640
@@ -186,6 +188,6 @@ def credits_text() -> str:
                f'    from:    {photograph.package} ("{photograph.key}")\n'
                f'    origin:  {photograph.origin}\n'
                f'    licence: {photograph.licence}\n' for photograph in PHOTOGRAPHS)
-    return ('Demo data made by mmvisionmix. The pictures are collages of crops of the '
-            'photographs below,\nsome of them scaled, as scikit-image and scikit-learn ship '
+    return ('Demo data made by mmvisionmix. The pictures show crops of the photographs '
+            'below, some of\nthem scaled, as scikit-image and scikit-learn ship '
             'and document them.\n\n' + '\n'.join(entries))

@@ -9,7 +9,7 @@ from typing import NamedTuple, Sequence, Tuple
 import numpy as np
 from PIL import Image
 
-from .photographs import SPLITS
+from .recipe import Recipe
 
 Shape = Tuple[int, int]
 
@@ -25,40 +25,21 @@ WAVE_KNOTS = 6
 
 
 @dataclass(frozen=True)
-class SceneRecipe:
+class SceneRecipe(Recipe):
     """Everything that a set of scenes depends on.
 
     Attributes:
         size: Height and width of a scene, in pixels.
-        train: Number of training scenes.
-        val: Number of validation scenes.
-        seed: Seed of the random choices. Every scene has a stream of its own, derived from the
-            seed, its split and its index: more scenes of one split change no other scene.
 
     Raises:
         ValueError: If a number is out of its range.
     """
     size: int = 128
-    train: int = 800
-    val: int = 80
-    seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not MIN_SIZE <= self.size <= MAX_SIZE:
             raise ValueError(f'size must be from {MIN_SIZE} to {MAX_SIZE} pixels, got {self.size}')
-        for split in SPLITS:
-            if self.count(split) < 1:
-                raise ValueError(f'{split} must be at least 1 scene, got {self.count(split)}')
-        if self.seed < 0:
-            raise ValueError(f'seed must not be negative, got {self.seed}')
-
-    def count(self, split: str) -> int:
-        """Number of scenes of a split."""
-        return {'train': self.train, 'val': self.val}[split]
-
-    def rng(self, split: str, index: int) -> np.random.Generator:
-        """The random stream of one scene."""
-        return np.random.default_rng([self.seed, SPLITS.index(split), index])
 
 
 class Scene(NamedTuple):

@@ -1,0 +1,74 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""CIFAR's layouts with the contents that ``make_demo_data.py`` writes.
+
+mmpretrain's ``CIFAR10`` compares the checksums of all files with those of the real data set, and
+downloads that one if they differ. It would refuse, and overwrite, any other content.
+"""
+from typing import List
+
+from mmengine.fileio import exists, join_path
+from mmpretrain.datasets import CIFAR10, CIFAR100
+
+from mmvisionmix.registry import DATASETS
+
+
+def _without_checksum(files: List[List[str]]) -> List[list]:
+    return [[name, None] for name, _ in files]
+
+
+@DATASETS.register_module()
+class DemoCIFAR10(CIFAR10):
+    """Demo data in the layout of CIFAR-10; only for these, since no checksum is compared.
+
+    mmpretrain's ``CIFAR10`` reads them, with two exceptions: nothing is ever downloaded, and the
+    class names are those in ``batches.meta``.
+
+    Args:
+        data_root: Folder above ``cifar-10-batches-py``.
+        **kwargs: Arguments of mmpretrain's ``CIFAR10``, such as ``split`` and ``pipeline``.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+    """
+
+    METAINFO = {}
+    layout = 'cifar10'
+    train_list = _without_checksum(CIFAR10.train_list)
+    test_list = _without_checksum(CIFAR10.test_list)
+    meta = {**CIFAR10.meta, 'md5': None}
+
+    def __init__(self, data_root: str, **kwargs) -> None:
+        super().__init__(data_root=data_root, **{**kwargs, 'download': False})
+
+    def load_data_list(self) -> List[dict]:
+        """Reads all images and labels of the split, once all files are there."""
+        for name in (*(name for name, _ in self.train_list + self.test_list),
+                     self.meta['filename']):
+            path = join_path(self.data_root, self.base_folder, name)
+            if not exists(path):
+                raise FileNotFoundError(
+                    f'{path} does not exist. Make it with:\n'
+                    f'    python tools/dataset_tools/make_demo_data.py {self.layout} '
+                    f'--out {self.data_root}')
+        return super().load_data_list()
+
+
+@DATASETS.register_module()
+class DemoCIFAR100(DemoCIFAR10):
+    """Demo data in the layout of CIFAR-100; see :class:`DemoCIFAR10`.
+
+    The labels are 0 to 9, of the 100 that the layout has room for.
+
+    Args:
+        data_root: Folder above ``cifar-100-python``.
+        **kwargs: Arguments of mmpretrain's ``CIFAR100``, such as ``split`` and ``pipeline``.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+    """
+
+    layout = 'cifar100'
+    base_folder = CIFAR100.base_folder
+    train_list = _without_checksum(CIFAR100.train_list)
+    test_list = _without_checksum(CIFAR100.test_list)
+    meta = {**CIFAR100.meta, 'md5': None}
