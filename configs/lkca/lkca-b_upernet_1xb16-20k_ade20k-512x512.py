@@ -1,7 +1,4 @@
-_base_ = './lkca-s_upernet_1xb16-20k_ade20k-512x512.py'
-
-model = dict(
-    backbone=dict(arch='b'),
-    neck=dict(in_channels=[768] * 4, out_channels=768),
-    decode_head=dict(in_channels=[768] * 4),
-    auxiliary_head=dict(in_channels=768))
+_base_ = [
+    '../_base_/models/upernet_lkca-b.py', '../_base_/datasets/ade20k_top10.py',
+    'mmseg::_base_/default_runtime.py', '../_base_/schedules/ade20k_20k.py'
+]

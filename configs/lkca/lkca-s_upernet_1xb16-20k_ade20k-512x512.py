@@ -1,7 +1,4 @@
 _base_ = [
-    '../_base_/models/upernet_lkca-s.py', 'mmseg::_base_/datasets/ade20k.py',
+    '../_base_/models/upernet_lkca-s.py', '../_base_/datasets/ade20k_top10.py',
     'mmseg::_base_/default_runtime.py', '../_base_/schedules/ade20k_20k.py'
 ]
-
-train_dataloader = dict(batch_size=16)
-auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -78,7 +78,6 @@ class TopKIoUMetric(IoUMetric):
         """Names the classes and, where they are fewer than asked for, says so."""
         names = self.dataset_meta['classes']
         best = ', '.join(f'{names[i]} {100 * iou:.2f}' for i, iou in zip(classes, ious.tolist()))
-        count = str(len(classes))
-        if len(classes) < self.top_k:
-            count += f' (not {self.top_k}: no other is present)'
-        MMLogger.get_current_instance().info(f'classes of mIoU_top{self.top_k}: {count}: {best}')
+        short = ', as no other is present' if len(classes) < self.top_k else ''
+        MMLogger.get_current_instance().info(
+            f'mIoU_top{self.top_k} is the mean of {len(classes)} classes{short}: {best}')

@@ -52,7 +52,7 @@ def log(monkeypatch):
 def test_mean_of_the_best_classes_is_that_of_the_confusion_matrix(log):
     metrics = evaluate(top_k=3)
     assert metrics['mIoU_top3'] == pytest.approx(100 * (ROAD + SKY + WALL) / 3, abs=0.01)
-    assert log[-1] == 'classes of mIoU_top3: 3: road 100.00, sky 66.67, wall 42.86'
+    assert log[-1] == 'mIoU_top3 is the mean of 3 classes: road 100.00, sky 66.67, wall 42.86'
 
 
 def test_other_metrics_are_those_of_iou_metric():
@@ -70,7 +70,7 @@ def test_other_metrics_are_those_of_iou_metric():
 def test_absent_classes_drop_out_and_fewer_than_ten_are_averaged_alone(log, nan_to_num):
     metrics = evaluate(nan_to_num=nan_to_num)
     assert metrics['mIoU_top10'] == MEAN
-    assert log[-1] == ('classes of mIoU_top10: 5 (not 10: no other is present): '
+    assert log[-1] == ('mIoU_top10 is the mean of 5 classes, as no other is present: '
                        'road 100.00, sky 66.67, wall 42.86, tree 25.00, lake 0.00')
 
 

@@ -18,6 +18,7 @@ STOCK_TRAIN = Path(mmseg.__file__).parent / '.mim/tools/train.py'
 STOCK_TEST = Path(mmseg.__file__).parent / '.mim/tools/test.py'
 TOY = ROOT / 'configs/toy/lkca_upernet_demo-ade20k.py'
 ENTRY = ROOT / 'configs/upernet_lkca_s_ade20k.py'
+COMPARISON = ROOT / 'configs/lkca/vit-s_fpn_1xb16-10k_ade20k-512x512.py'
 
 
 def toy_options(data, iterations):
@@ -77,6 +78,16 @@ def test_entry_recipe_trains_from_another_folder(run_tool, demo_ade20k, tmp_path
         'train_dataloader.batch_size=2', cwd=tmp_path)
     assert 'Iter(val) [4/4]' in out and re.search(r'mIoU: [\d.]+', out)
     assert (tmp_path / 'work_dirs/upernet_lkca_s_ade20k/iter_2.pth').exists()
+
+
+def test_comparison_trains_and_the_metric_names_its_best_classes(run_tool, demo_ade20k, tmp_path):
+    """A network that the paper compares with, shrunk, under the paper's metric."""
+    out = run_tool(
+        TRAIN, COMPARISON, *toy_options(demo_ade20k, 2), 'model.backbone.num_layers=4',
+        'model.backbone.out_indices=[0,1,2,3]', 'model.decode_head.channels=32', cwd=tmp_path)
+    best = re.search(r'mIoU_top10 is the mean of 10 classes: (.*)', out).group(1).split(', ')
+    assert len(best) == 10 and all(re.fullmatch(r'\D+ \d+\.\d\d', entry) for entry in best)
+    assert re.search(r'mIoU: [\d.]+ .*mIoU_top10: [\d.]+', out)
 
 
 def test_missing_data_names_the_path_and_both_ways_to_get_it(run_tool, tmp_path):

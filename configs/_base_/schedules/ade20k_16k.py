@@ -1,0 +1,7 @@
+_base_ = './ade20k_20k.py'
+
+train_cfg = dict(max_iters=16000)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
+    dict(type='PolyLR', eta_min=0., power=1., begin=1500, end=16000, by_epoch=False)
+]

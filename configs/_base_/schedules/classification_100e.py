@@ -1,0 +1,13 @@
+# The paper's classification schedule: 100 epochs on one GPU, 10 of them warm-up, cosine annealing.
+_base_ = 'mmpretrain::_base_/default_runtime.py'
+
+optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=True, end=10, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=90, by_epoch=True, begin=10, end=100)
+]
+train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=1)
+val_cfg = dict()
+test_cfg = dict()
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_best='auto'))
+auto_scale_lr = dict(enable=False, base_batch_size=128)

@@ -1,0 +1,3 @@
+_base_ = './lkca-2.69m_1xb128-100e_svhn.py'
+
+model = dict(backbone=dict(arch='1m'), head=dict(in_channels=136))

@@ -1,0 +1,157 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Counts parameters and multiply-adds of the papers' networks and shows the published ones beside.
+
+    python tools/analysis_tools/paper_tables.py            print the tables of all papers
+    python tools/analysis_tools/paper_tables.py lkca       of one
+    python tools/analysis_tools/paper_tables.py --write    write them into docs/model_zoo.md
+
+The published figures are in tools/analysis_tools/published. The exit code is 1 if a row leaves its
+tolerance.
+"""
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional
+
+import yaml
+from mmengine.config import Config
+
+from mmvisionmix import config_path
+from mmvisionmix.complexity import count_complexity
+
+PUBLISHED = Path(__file__).resolve().parent / 'published'
+PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'model_zoo.md'
+HEADER = ('| config | parameters | paper | error | MACs | paper | error |\n'
+          '|---|---|---|---|---|---|---|')
+
+
+class Row(NamedTuple):
+    """One network as a paper prints it; see the files in ``published``.
+
+    Attributes:
+        config: Basename of its config.
+        parameters: Published parameters, in millions.
+        macs: Published multiply-adds, in millions.
+        counting: How :func:`count_complexity` counts the mixing product.
+        without_auxiliary_head: Whether the published parameters leave it out.
+        tolerance: Largest relative error.
+        held: Whether to hold the row to its tolerance, or to show it only.
+    """
+    config: str
+    parameters: float
+    macs: Optional[float] = None
+    counting: str = 'literal'
+    without_auxiliary_head: bool = False
+    tolerance: float = 0.01
+    held: bool = True
+
+
+class Line(NamedTuple):
+    """A row with what was counted, in millions."""
+    row: Row
+    parameters: float
+    macs: float
+
+    @property
+    def errors(self) -> List[float]:
+        """Relative errors of all published figures."""
+        pairs = ((self.parameters, self.row.parameters), (self.macs, self.row.macs))
+        return [counted / published - 1 for counted, published in pairs if published]
+
+    @property
+    def misses(self) -> bool:
+        """Whether the row is held and leaves its tolerance."""
+        return self.row.held and max(map(abs, self.errors)) > self.row.tolerance
+
+    def __str__(self) -> str:
+        macs = _figures(self.macs, self.row.macs) if self.row.macs else [_short(self.macs), '', '']
+        cells = [self.row.config, *_figures(self.parameters, self.row.parameters), *macs]
+        return f'| {" | ".join(cells)} |'
+
+
+def _figures(counted: float, published: float) -> List[str]:
+    return [_short(counted), _short(published, exact=True), f'{counted / published - 1:+.1%}']
+
+
+def _short(millions: float, exact: bool = False) -> str:
+    unit, value = ('G', millions / 1e3) if millions >= 1e3 else ('M', millions)
+    return f'{value:g}{unit}' if exact else f'{value:.4g}{unit}'
+
+
+def count(row: Row) -> Line:
+    """Builds a row's network and counts it."""
+    counts = count_complexity(Config.fromfile(config_path(row.config)), row.counting)
+    left_out = counts.auxiliary if row.without_auxiliary_head else 0
+    return Line(row, (counts.parameters - left_out) / 1e6, counts.macs / 1e6)
+
+
+def read_papers() -> Dict[str, dict]:
+    """Reads the published figures of all papers, by the papers' short names."""
+    files = sorted(PUBLISHED.glob('*.yml'))
+    return {file.stem: yaml.safe_load(file.read_text(encoding='utf-8')) for file in files}
+
+
+def count_tables(paper: dict) -> Dict[str, List[Line]]:
+    """Counts all rows of a paper, by the titles of its tables."""
+    return {table['title']: [count(Row(**row)) for row in table['rows']]
+            for table in paper['tables']}
+
+
+def render(paper: dict, counted: Dict[str, List[Line]]) -> str:
+    """Writes a paper's tables in Markdown."""
+    parts = [f'## {paper["title"]}']
+    for table in paper['tables']:
+        lines = '\n'.join(map(str, counted[table['title']]))
+        parts += [f'### {table["title"]}', table['note'].strip(), f'{HEADER}\n{lines}']
+    return '\n\n'.join(parts)
+
+
+def insert(page: str, name: str, text: str) -> str:
+    """Replaces what stands between a paper's marks in a page.
+
+    Raises:
+        ValueError: If the page has no such marks.
+    """
+    begin, end = f'<!-- begin {name}: paper_tables.py --write -->', f'<!-- end {name} -->'
+    pattern = re.compile(f'{re.escape(begin)}.*{re.escape(end)}', re.DOTALL)
+    if not pattern.search(page):
+        raise ValueError(f'{PAGE} lacks the marks {begin} and {end}')
+    return pattern.sub(lambda _: f'{begin}\n\n{text}\n\n{end}', page)
+
+
+def parse_args() -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = sorted(read_papers())
+    parser.add_argument('papers', nargs='*', metavar='PAPER', help=f'of {", ".join(names)}')
+    parser.add_argument('--write', action='store_true', help=f'write into {PAGE.name}')
+    args = parser.parse_args()
+    unknown = set(args.papers) - set(names)
+    if unknown:
+        parser.error(f'no paper {", ".join(sorted(unknown))}; there are {", ".join(names)}')
+    args.papers = args.papers or names
+    return args
+
+
+def main() -> int:
+    """Prints or writes the tables; returns the exit code."""
+    args = parse_args()
+    papers, missed = read_papers(), []
+    for name in args.papers:
+        counted = count_tables(papers[name])
+        text = render(papers[name], counted)
+        if args.write:
+            page = PAGE.read_text(encoding='utf-8')
+            PAGE.write_text(insert(page, name, text), encoding='utf-8')
+        else:
+            print(text)
+        missed += [line for lines in counted.values() for line in lines if line.misses]
+    for line in missed:
+        print(f'outside {line.row.tolerance:.0%}: {line}', file=sys.stderr)
+    return bool(missed)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
