@@ -1,4 +1,4 @@
-# The paper's "Swin-S" has half the blocks of Swin-S: parameters and MACs imply these depths.
+# The paper's "Swin-S" has 9 blocks, not the 24 of Swin-S: its parameters and MACs imply them.
 _base_ = 'mmseg::_base_/models/upernet_swin.py'
 
 model = dict(
