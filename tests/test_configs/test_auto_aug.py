@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmpretrain import datasets
+from torchvision import transforms
 
-transforms = pytest.importorskip('torchvision.transforms')
-datasets = pytest.importorskip('mmpretrain.datasets')
 POLICIES = Path(__file__).resolve().parents[2] / 'configs/_base_/datasets/pipelines/auto_aug.py'
 # mmpretrain's (type, direction), and the key and value of the paper's strongest magnitude.
 OPERATIONS = {

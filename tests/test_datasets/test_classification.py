@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 from mmengine.registry import DATASETS
 from PIL import Image
-
-pytest.importorskip('mmpretrain')
-savemat = pytest.importorskip('scipy.io').savemat
+from scipy.io import savemat
 
 
 def svhn(root, **kwargs):

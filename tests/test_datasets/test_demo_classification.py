@@ -24,7 +24,6 @@ from mmvisionmix.datasets.demo_data import (
 )
 from mmvisionmix.datasets.demo_data.pictures import draw_pictures, random_view
 
-pytest.importorskip('mmpretrain')
 RECIPE = Recipe(train=13, val=11, seed=5)
 WRITERS = {
     'cifar10': write_cifar10,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmseg import datasets
 from PIL import Image
 
 from mmvisionmix.datasets.demo_data import (
@@ -267,7 +268,6 @@ def test_scenes_of_one_set_differ(made):
 
 
 def test_mmseg_reads_it_as_ade20k(made):
-    datasets = pytest.importorskip('mmseg.datasets')
     dataset = datasets.ADE20KDataset(
         data_root=str(made),
         data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
