@@ -1,12 +1,13 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """A missing data set is found before training starts, and the message says how to get one."""
 from pathlib import Path
-from typing import Iterator, Sequence
+from typing import Iterator, Sequence, Tuple
 
 from mmengine.config import Config
 
 DEMO_LAYOUTS = {  # what make_demo_data.py can write
     'ADE20KDataset': 'ade20k',
+    'CocoDataset': 'coco',
     'DemoCIFAR10': 'cifar10',
     'DemoCIFAR100': 'cifar100',
     'SVHN': 'svhn',
@@ -17,7 +18,7 @@ DOWNLOADING = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')  # fetched by mmp
 
 
 def check_data(cfg: Config, loaders: Sequence[str]) -> None:
-    """Checks that the files and folders which a config's data loaders read are there.
+    """Checks that the files and folders which data loaders and their evaluators read are there.
 
     Args:
         cfg (Config): A config of any OpenMMLab task.
@@ -31,7 +32,13 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
         for dataset in _datasets((cfg.get(loader) or {}).get('dataset') or {}):
             for path in _local_paths(dataset):
                 if not path.exists():
-                    raise FileNotFoundError(_message(path, loader, dataset))
+                    truths = [option for option, _ in _truths(cfg, loader)]
+                    raise FileNotFoundError(_message(path, loader, dataset, truths))
+        for option, path in _truths(cfg, loader):
+            if not path.exists():
+                raise FileNotFoundError(
+                    f'{path.absolute()} does not exist; results are compared with it. '
+                    f'Point {option} at the annotations of {loader} with --cfg-options.')
 
 
 def _datasets(dataset: dict) -> Iterator[dict]:
@@ -58,6 +65,21 @@ def _local_paths(dataset: dict) -> Iterator[Path]:
             yield Path(root, part)
 
 
+def _truths(cfg: Config, loader: str) -> Iterator[Tuple[str, Path]]:
+    """The annotation files that a loader's evaluator has of its own, and the options naming them.
+
+    COCO's metric reads one: another ``data_root`` of the data set does not change it.
+    """
+    name = loader.replace('dataloader', 'evaluator')
+    metrics = cfg.get(name) or {}
+    named = {name: metrics} if isinstance(metrics, dict) else {
+        f'{name}.{number}': metric for number, metric in enumerate(metrics)}
+    for option, metric in named.items():
+        file = metric.get('ann_file')
+        if file and '://' not in file and not metric.get('backend_args'):
+            yield f'{option}.ann_file', Path(file)
+
+
 def _downloads(dataset: dict) -> bool:
     """Whether a data set fetches what is missing by itself."""
     return _name(dataset) in DOWNLOADING and dataset.get('download', True)
@@ -68,12 +90,13 @@ def _name(dataset: dict) -> str:
     return str(dataset.get('type')).rpartition('.')[2]
 
 
-def _message(path: Path, loader: str, dataset: dict) -> str:
+def _message(path: Path, loader: str, dataset: dict, truths: Sequence[str]) -> str:
     name, root = _name(dataset), Path(dataset.get('data_root') or '')
     layout = root.name if root.parent.name == 'demo' else DEMO_LAYOUTS.get(name)
+    options = ' and '.join([f'{loader}.dataset.data_root', *truths])
     lines = [f'{path.absolute()} does not exist; {loader} reads {name} from there.',
              'Either put the real data set there (docs/datasets.md shows its folders), or point '
-             f'{loader}.dataset.data_root at it with --cfg-options.']
+             f'{options} at it with --cfg-options.']
     if layout and root.name:
         lines.append('Or make small demo data of the same layout, in less than a minute:\n'
                      f'    python tools/dataset_tools/make_demo_data.py {layout} --out {root}')

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.utils import get_installed_path
 
-from mmvisionmix.datasets.availability import DEMO_LAYOUTS
+from mmvisionmix.datasets.availability import DEMO_LAYOUTS, check_data
 from mmvisionmix.datasets.demo_data import CLASSES, PALETTE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,6 +58,18 @@ def test_makes_the_layouts_for_classification(main, tmp_path, capsys, layout, fo
         for option in (f'data_root={tmp_path}', *options):
             assert f'{loader}.dataset.{option}' in following.split()
     assert following.count('=') == 2 + 2 * len(options)
+
+
+def test_makes_the_layout_for_detection_and_names_all_that_a_config_reads(main, tmp_path, capsys):
+    main(['coco', '--out', str(tmp_path), *SMALL])
+    made, following = capsys.readouterr().out.strip().splitlines()[-2:]
+    assert made == f'Made 2 training and 1 validation pictures of up to 32x32 pixels in {tmp_path}'
+    config = Config.fromfile(
+        get_installed_path('mmdet') + '/.mim/configs/_base_/datasets/coco_instance.py')
+    options = following.partition(' --cfg-options ')[2].split()
+    config.merge_from_dict(dict(option.split('=') for option in options))
+    check_data(config, ('train_dataloader', 'val_dataloader'))
+    assert Path(config.val_evaluator.ann_file).parent == tmp_path / 'annotations'
 
 
 def test_every_layout_has_its_own_place_below_data_demo(tool):

@@ -25,6 +25,7 @@ from mmvisionmix.datasets.demo_data import (
     write_ade20k,
     write_cifar10,
     write_cifar100,
+    write_coco,
     write_imagenet,
     write_svhn,
     write_tiny_imagenet,
@@ -35,6 +36,7 @@ OTHER_ROOT = ('let a config read it with --cfg-options train_dataloader.dataset.
               'val_dataloader.dataset.data_root={out}')
 OTHER_TYPE = (OTHER_ROOT + ' train_dataloader.dataset.type=mmvisionmix.{reader} '
               'val_dataloader.dataset.type=mmvisionmix.{reader}')
+OTHER_TRUTH = OTHER_ROOT + ' val_evaluator.ann_file={out}/annotations/instances_val2017.json'
 
 
 class Layout(NamedTuple):
@@ -45,17 +47,23 @@ class Layout(NamedTuple):
         about: What it is for.
         defaults: The recipe, unless other numbers are given.
         following: What to do next; ``{out}`` stands for the folder.
+        extent: How large the pictures are, if that can be chosen.
     """
     write: Callable[..., bool]
     about: str
     defaults: Recipe
     following: str = OTHER_ROOT
+    extent: str = ''
 
 
 PICTURES = Recipe(train=500, val=100)
 LAYOUTS: Dict[str, Layout] = {
     'ade20k': Layout(
-        write_ade20k, 'semantic segmentation, for configs on ADE20K', SceneRecipe(), TOY_CONFIG),
+        write_ade20k, 'semantic segmentation, for configs on ADE20K', SceneRecipe(), TOY_CONFIG,
+        ' of {size}x{size} pixels'),
+    'coco': Layout(
+        write_coco, 'detection and instance segmentation, for configs on COCO',
+        SceneRecipe(size=256, train=100, val=20), OTHER_TRUTH, ' of up to {size}x{size} pixels'),
     'cifar10': Layout(
         write_cifar10, 'classification, for configs on CIFAR-10', PICTURES,
         OTHER_TYPE.replace('{reader}', 'DemoCIFAR10')),
@@ -80,15 +88,14 @@ def make(args: argparse.Namespace) -> str:
     fields = {name: getattr(args, name) for name in vars(layout.defaults)}
     written = layout.write(
         args.out, type(layout.defaults)(**fields), partial(track, description='Drawing'))
-    size = f' of {args.size}x{args.size} pixels' if 'size' in fields else ''
     return (f'{"Made" if written else "Already there:"} {args.train} training and {args.val} '
-            f'validation pictures{size} in {args.out}\n'
+            f'validation pictures{layout.extent.format(**fields)} in {args.out}\n'
             f'Next: {layout.following.format(out=args.out)}')
 
 
 def add_layout(layouts: argparse._SubParsersAction, name: str) -> None:
     """Adds the subcommand that writes a layout, with an option for every number of its recipe."""
-    about = {'size': 'side of a picture, pixels', 'train': 'training pictures',
+    about = {'size': 'longer side of a picture, pixels', 'train': 'training pictures',
              'val': 'validation pictures', 'seed': 'seed of all choices'}
     parser = layouts.add_parser(
         name, help=LAYOUTS[name].about, formatter_class=argparse.ArgumentDefaultsHelpFormatter)

@@ -3,17 +3,21 @@
 
 They are made of ten photographs that ship inside scikit-image and scikit-learn. For segmentation
 they are scenes, collages in which the label of a pixel is the photograph it was cut from; for
-classification, views of a single photograph, which is the class. SVHN's layout gets real
-handwritten digits instead. All are written in the exact layout of the public data sets, so that
-the loading code of the OpenMMLab packages runs on them unchanged.
+classification, views of a single photograph, which is the class; for detection, blobs of some
+photographs before a background of another. SVHN's layout gets real handwritten digits instead. All
+are written in the exact layout of the public data sets, so that the loading code of the OpenMMLab
+packages runs on them unchanged.
 
 =====================  =======================================================
 ``photographs``        the ten photographs, their credits, their train/val parts
 ``recipe``             how many pictures, and from which seed
 ``scenes``             random crops, wavy partitions, and collages made of both
 ``pictures``           views of single photographs
+``blobs``              smooth random shapes, as polygons and masks
+``objects``            pictures with objects: blobs filled with photographs
 ``owned_folder``       writing into a folder without touching anyone's files
 ``ade20k``             the layout of ADE20K (semantic segmentation)
+``coco``               the layout of COCO 2017 (detection, instance segmentation)
 ``cifar``              the layouts of CIFAR-10 and CIFAR-100 (classification)
 ``svhn``               the layout of SVHN (classification)
 ``image_folders``      the layouts of Tiny ImageNet and ImageNet (classification)
@@ -22,6 +26,7 @@ the loading code of the OpenMMLab packages runs on them unchanged.
 
 from .ade20k import write_ade20k
 from .cifar import write_cifar10, write_cifar100
+from .coco import write_coco
 from .image_folders import write_imagenet, write_tiny_imagenet
 from .photographs import CLASSES, PALETTE, PHOTOGRAPHS, SPLITS, Photograph
 from .recipe import Recipe
@@ -30,6 +35,6 @@ from .svhn import write_svhn
 
 __all__ = [
     'CLASSES', 'PALETTE', 'PHOTOGRAPHS', 'SPLITS', 'Photograph', 'Recipe', 'SceneRecipe',
-    'write_ade20k', 'write_cifar10', 'write_cifar100', 'write_imagenet', 'write_svhn',
-    'write_tiny_imagenet'
+    'write_ade20k', 'write_cifar10', 'write_cifar100', 'write_coco', 'write_imagenet',
+    'write_svhn', 'write_tiny_imagenet'
 ]

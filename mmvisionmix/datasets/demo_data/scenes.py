@@ -29,7 +29,7 @@ class SceneRecipe(Recipe):
     """Everything that a set of scenes depends on.
 
     Attributes:
-        size: Height and width of a scene, in pixels.
+        size: Height and width of a scene, in pixels; the longer one, where they differ.
 
     Raises:
         ValueError: If a number is out of its range.
