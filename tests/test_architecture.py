@@ -14,8 +14,9 @@ MAY_IMPORT = {
     'models/layers': {'mmengine', 'mmcv', 'mmvisionmix.ops'},
     'models/backbones': {'mmengine', 'mmcv', 'mmvisionmix.ops', 'mmvisionmix.models.layers',
                          'mmvisionmix.registry'},
+    'models': set(),
     'evaluation': {'mmengine', 'mmseg', 'mmvisionmix.registry'},
-    'datasets': {'mmengine', 'PIL', 'skimage', 'sklearn', 'scipy'},
+    'datasets': {'mmengine', 'PIL', 'pycocotools', 'skimage', 'sklearn', 'scipy'},
     'datasets/classification': {'mmengine', 'mmpretrain', 'scipy', 'mmvisionmix.registry'},
 }
 ALWAYS = {'torch', 'numpy', *(getattr(sys, 'stdlib_module_names', ()))}

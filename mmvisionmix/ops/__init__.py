@@ -1,5 +1,31 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """The mixers' mathematics: plain functions on tensors that import torch alone."""
-from .large_kernel import check_impl, choose_impl, fit_kernel, large_kernel_mix, toeplitz_matrix
+from .key_only_attention import (
+    FoldedWeights,
+    KeyOnlyWeights,
+    check_key_only_impl,
+    choose_key_only_impl,
+    fold_key_only_weights,
+    key_only_attention,
+)
+from .large_kernel import (
+    check_large_kernel_impl,
+    choose_large_kernel_impl,
+    fit_kernel,
+    large_kernel_mix,
+    toeplitz_matrix,
+)
+from .reparam import (
+    BatchNormStatistics,
+    Convolution,
+    add_parallel,
+    depthwise_identity,
+    fold_batch_norm,
+)
 
-__all__ = ['check_impl', 'choose_impl', 'fit_kernel', 'large_kernel_mix', 'toeplitz_matrix']
+__all__ = [
+    'BatchNormStatistics', 'Convolution', 'FoldedWeights', 'KeyOnlyWeights', 'add_parallel',
+    'check_key_only_impl', 'check_large_kernel_impl', 'choose_key_only_impl',
+    'choose_large_kernel_impl', 'depthwise_identity', 'fit_kernel', 'fold_batch_norm',
+    'fold_key_only_weights', 'key_only_attention', 'large_kernel_mix', 'toeplitz_matrix'
+]

@@ -40,7 +40,7 @@ def large_kernel_mix(value: Tensor, kernel: Tensor, grid: Grid, impl: str = 'aut
             kernel for another grid than the one it was made for.
         grid (tuple[int, int]): Height H and width W of the token grid.
         impl (str): One of ``'literal'``, ``'conv'``, ``'gemm'``, ``'spectral'``, ``'fft'``, or
-            ``'auto'``, which picks the fastest by :func:`choose_impl`. All are exact.
+            ``'auto'``, which picks the fastest by :func:`choose_large_kernel_impl`. All are exact.
             ``'spectral'`` and ``'fft'`` compute in at least float32, also inside autocast.
             Defaults to ``'auto'``.
 
@@ -50,20 +50,20 @@ def large_kernel_mix(value: Tensor, kernel: Tensor, grid: Grid, impl: str = 'aut
     Raises:
         ValueError: If ``impl`` is unknown or the shapes do not belong to the grid.
     """
-    check_impl(impl)
+    check_large_kernel_impl(impl)
     _check_shapes(value, kernel, grid)
     if impl == 'auto':
-        impl = choose_impl(grid, value.device)
+        impl = choose_large_kernel_impl(grid, value.device)
     return _FORMS[impl](value, kernel, grid)
 
 
-def check_impl(impl: str) -> None:
+def check_large_kernel_impl(impl: str) -> None:
     """Raises a ValueError that lists the valid names if ``impl`` is none of them."""
     if impl != 'auto' and impl not in _FORMS:
         raise ValueError(f"impl must be 'auto' or one of {list(_FORMS)}, got {impl!r}")
 
 
-def choose_impl(grid: Grid, device: torch.device) -> str:
+def choose_large_kernel_impl(grid: Grid, device: torch.device) -> str:
     """Picks the fastest exact form for a grid on a device.
 
     The matrix product wins while the grid is small enough for its N^2 to be cheap, up to 16 x 16

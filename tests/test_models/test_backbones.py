@@ -2,6 +2,7 @@
 """What every registered backbone promises, in every size."""
 import copy
 import io
+import re
 
 import numpy as np
 import onnxruntime
@@ -23,9 +24,14 @@ SIZES = [(name, arch) for name, cls in BACKBONES.items() for arch in cls.arch_se
 SMALL = dict(
     LKCAViT=dict(
         arch=dict(embed_dims=24, num_layers=4, mlp_ratio=2), img_size=(24, 40), patch_size=8,
+        out_indices=(0, 2, 3)),
+    LinGlo=dict(
+        arch=dict(
+            embed_dims=(8, 12, 16, 24), depths=(1, 2, 1, 1), num_heads=(1, 2, 4, 3),
+            mlp_ratios=(3, 2, 2, 2)),
         out_indices=(0, 2, 3)))
 # Settings for its full sizes on images of about 64 pixels.
-FULL = dict(LKCAViT=dict(img_size=64, patch_size=8))
+FULL = dict(LKCAViT=dict(img_size=64, patch_size=8), LinGlo=dict())
 
 
 def build(name, **kwargs):
@@ -111,10 +117,9 @@ def test_frozen_stages_stay_as_they_are(name):
                 assert model.train() is model
             grads = gradients(model, torch.randn(2, 3, 24, 40))
             for param_name, grad in grads.items():
-                depth, _ = model.get_layer_depth(param_name)
-                is_norm = param_name.startswith('norms.')
-                depth = int(param_name.split('.')[1]) + 1 if is_norm else depth
-                assert (grad is None) == (depth <= frozen), param_name
+                stage = re.match(r'(?:stages|norms)\.(\d+)', param_name)
+                place = int(stage.group(1)) + 1 if stage else 0
+                assert (grad is None) == (place <= frozen), param_name
         for index, stage in enumerate(model.stages):
             assert stage.training == (index >= frozen)
         for part in (getattr(model, stem) for stem in model.stem_names):
@@ -211,11 +216,14 @@ def test_arch_settings_are_not_shared(name):
 @backbones
 def test_layer_depth_covers_all_parameters_in_order(name):
     model = build(name)
+    blocks = sum(model.depths)
     depths = [model.get_layer_depth('backbone.' + key, 'backbone.')
               for key, _ in model.named_parameters()]
-    assert {total for _, total in depths} == {model.num_stages + 2}
-    assert {depth for depth, _ in depths} == set(range(model.num_stages + 2))
-    assert model.get_layer_depth('head.fc.weight', 'backbone.')[0] == model.num_stages + 1
+    assert {total for _, total in depths} == {blocks + 2}
+    assert {depth for depth, _ in depths} == set(range(blocks + 2))
+    inner = [depth for depth, _ in depths if depth <= blocks]
+    assert inner == sorted(inner)
+    assert model.get_layer_depth('head.fc.weight', 'backbone.')[0] == blocks + 1
 
 
 @backbones

@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from mmvisionmix.ops import choose_impl, fit_kernel, large_kernel_mix, toeplitz_matrix
+from mmvisionmix.ops import choose_large_kernel_impl, fit_kernel, large_kernel_mix, toeplitz_matrix
 
 FAST_FORMS = ('gemm', 'spectral', 'fft', 'auto')
 FORMS = ('literal', 'conv', *FAST_FORMS)
@@ -112,13 +112,13 @@ def test_toeplitz_matrix_is_the_literal_matrix():
 
 def test_auto_picks_by_shape_and_device():
     cpu, cuda = torch.device('cpu'), torch.device('cuda')
-    assert choose_impl((8, 8), cpu) == 'gemm'
-    assert choose_impl((32, 32), cpu) == 'spectral'
-    assert choose_impl((1, 4096), cpu) == 'gemm'
-    assert choose_impl((4, 1024), cpu) == 'gemm'  # 4 (H + W) >= HW: nothing saved
-    assert choose_impl((5, 1024), cpu) == 'spectral'
-    assert choose_impl((32, 32), cuda) == 'gemm'
-    assert choose_impl((64, 64), cuda) == 'spectral'
+    assert choose_large_kernel_impl((8, 8), cpu) == 'gemm'
+    assert choose_large_kernel_impl((32, 32), cpu) == 'spectral'
+    assert choose_large_kernel_impl((1, 4096), cpu) == 'gemm'
+    assert choose_large_kernel_impl((4, 1024), cpu) == 'gemm'  # 4 (H + W) >= HW: nothing saved
+    assert choose_large_kernel_impl((5, 1024), cpu) == 'spectral'
+    assert choose_large_kernel_impl((32, 32), cuda) == 'gemm'
+    assert choose_large_kernel_impl((64, 64), cuda) == 'spectral'
 
 
 @pytest.mark.parametrize('small', ((4, 3), (1, 1), (8, 2)))

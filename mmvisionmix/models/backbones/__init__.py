@@ -1,6 +1,7 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """The registered backbones and their base class."""
 from .base import BaseBackbone
+from .linglo import LinGlo
 from .lkca_vit import LKCAViT
 
-__all__ = ['BaseBackbone', 'LKCAViT']
+__all__ = ['BaseBackbone', 'LKCAViT', 'LinGlo']

@@ -1,9 +1,13 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 import difflib
+import logging
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence, Tuple, Union
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
+from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -14,6 +18,10 @@ def drop_path_rates(rate: float, depth: int) -> List[float]:
     return [rate * i / max(depth - 1, 1) for i in range(depth)]
 
 
+def _as_list(init_cfg: Union[dict, List[dict], None]) -> List[dict]:
+    return [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or ())
+
+
 class BaseBackbone(BaseModule):
     """What all backbones here share; they add a stem, stages and a short ``forward``.
 
@@ -22,7 +30,8 @@ class BaseBackbone(BaseModule):
     1. calls ``super().__init__``, then :meth:`get_arch` and :meth:`set_out_indices`;
     2. sets ``self.stem``, ``self.stages`` (a ModuleList) and ``self.norms`` (a ModuleDict with one
        norm per emitted stage, keyed by its index), building no stage past the last one emitted, so
-       that every parameter receives a gradient;
+       that every parameter receives a gradient; a stage is one block, or has its blocks in a
+       ModuleList ``blocks``;
     3. ends with :meth:`freeze_stages`.
 
     Args:
@@ -32,10 +41,14 @@ class BaseBackbone(BaseModule):
             Defaults to False.
         with_cp (bool): Activation checkpointing: blocks are recomputed in the backward pass, for
             less memory, more time and the same values. Defaults to False.
-        init_cfg (dict | list[dict], optional): Initialisation config. Defaults to None.
+        init_cfg (dict | list[dict], optional): Initialisation config. ``Pretrained`` weights are
+            loaded on top of the others or, if there are none, of :attr:`default_init_cfg`; without
+            a ``checkpoint`` they are not, and a warning says so. Defaults to None.
     """
 
     arch_settings: Dict[str, dict] = {}
+    default_init_cfg: Union[dict, List[dict], None] = None
+    pretraining_config: str = ''  # the config that weights come from, with {arch} in it
     stem_names: Tuple[str, ...] = ('stem', )  # modules and parameters that belong to the stem
 
     def __init__(self,
@@ -43,7 +56,11 @@ class BaseBackbone(BaseModule):
                  norm_eval: bool = False,
                  with_cp: bool = False,
                  init_cfg: Union[dict, List[dict], None] = None) -> None:
-        super().__init__(init_cfg)
+        given = _as_list(init_cfg)
+        self._pretrained = [cfg for cfg in given if cfg['type'] == 'Pretrained']
+        others = [cfg for cfg in given if cfg['type'] != 'Pretrained']
+        super().__init__((others or _as_list(self.default_init_cfg)) +
+                         [cfg for cfg in self._pretrained if cfg.get('checkpoint')])
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
@@ -76,22 +93,25 @@ class BaseBackbone(BaseModule):
                              f'got {arch!r}{hint}')
         return dict(known[arch.lower()])
 
-    def set_out_indices(self, out_indices: Union[int, Sequence[int]], num_stages: int) -> None:
-        """Sets ``num_stages`` and the stages to emit, ascending and non-negative.
+    def set_out_indices(self, out_indices: Union[int, Sequence[int]],
+                        depths: Sequence[int]) -> None:
+        """Sets ``depths``, ``num_stages`` and the stages to emit, ascending and non-negative.
 
         Args:
             out_indices (int | Sequence[int]): Stages to emit; negative ones count from the end.
-            num_stages (int): Number of stages of the architecture.
+            depths (Sequence[int]): Number of blocks in every stage of the architecture.
 
         Raises:
             ValueError: If an index is out of range, or stands twice, or there is none.
         """
+        num_stages = len(depths)
         indices = (out_indices, ) if isinstance(out_indices, int) else tuple(out_indices)
         positive = sorted(i + num_stages if i < 0 else i for i in indices)
         if (not positive or positive[0] < 0 or positive[-1] >= num_stages
                 or len(set(positive)) < len(positive)):
             raise ValueError(f'out_indices must be distinct and between {-num_stages} and '
                              f'{num_stages - 1}, got {out_indices}')
+        self.depths = tuple(depths)
         self.num_stages = num_stages
         self.out_indices = tuple(positive)
 
@@ -137,17 +157,50 @@ class BaseBackbone(BaseModule):
             prefix (str): What precedes this backbone's own names, e.g. ``'backbone.'``.
 
         Returns:
-            tuple[int, int]: The depth, 0 for the stem, 1 to n for the n stages, n + 1 for norms of
-            outputs and for whatever follows the backbone; and the number of depths, n + 2.
+            tuple[int, int]: The depth, 0 for the stem, 1 to n for the n blocks of all stages (what
+            leads into a stage belongs to its first block), n + 1 for norms of outputs and for
+            whatever follows the backbone; and the number of depths, n + 2.
         """
-        num_depths = self.num_stages + 2
+        num_depths = sum(self.depths) + 2
         name = param_name[len(prefix):] if param_name.startswith(prefix) else ''
         first, _, rest = name.partition('.')
         if first in self.stem_names:
             return 0, num_depths
         if first == 'stages':
-            return int(rest.partition('.')[0]) + 1, num_depths
+            stage, _, inner = rest.partition('.')
+            block = int(inner.split('.')[1]) if inner.startswith('blocks.') else 0
+            return sum(self.depths[:int(stage)]) + block + 1, num_depths
         return num_depths - 1, num_depths
+
+    def init_weights(self) -> None:
+        """Initialises the weights, or loads those that ``init_cfg`` names.
+
+        Raises:
+            FileNotFoundError: If they are to be loaded from a file that does not exist.
+            ValueError: If the file holds no weight of this backbone.
+        """
+        for cfg in self._pretrained:
+            if cfg.get('checkpoint'):
+                self._check_pretrained(cfg['checkpoint'], cfg.get('prefix') or '')
+            else:
+                print_log(self._from_scratch_message(), 'current', logging.WARNING)
+        super().init_weights()
+
+    def _from_scratch_message(self) -> str:
+        return (f'{type(self).__name__} starts from scratch, where its paper starts from ImageNet; '
+                f'no weights are published. Train {self.pretraining_config}.py first, and give its '
+                f'checkpoint with --cfg-options model.backbone.init_cfg.checkpoint=PATH')
+
+    def _check_pretrained(self, path: str, prefix: str) -> None:
+        hint = 'It was named by model.backbone.init_cfg.checkpoint.'
+        if '://' not in path and not Path(path).is_file():
+            raise FileNotFoundError(f'{Path(path).absolute()} does not exist. {hint}')
+        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        names = list(checkpoint.get('state_dict', checkpoint))
+        if not any(prefix + name in names for name in self.state_dict()):
+            raise ValueError(f'{path} holds no weight of {type(self).__name__}: none is named '
+                             f'{prefix}{next(iter(self.state_dict()))} or the like; the first are '
+                             f'{names[:3]}. {hint}')
 
     def maybe_checkpoint(self, block: Callable[..., Tensor], *args: Any) -> Tensor:
         """Calls a block, under activation checkpointing if ``with_cp`` says so."""

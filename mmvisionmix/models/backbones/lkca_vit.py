@@ -2,7 +2,6 @@
 from typing import Any, List, Sequence, Tuple, Union
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
 from mmcv.cnn.bricks.transformer import PatchEmbed
 from mmengine.model import BaseModule
@@ -11,24 +10,8 @@ from torch import Tensor, nn
 
 from mmvisionmix.registry import MODELS
 
-from ..layers import LargeKernelAttention, SelfAttention
+from ..layers import LargeKernelAttention, SelfAttention, resize_pos_embed
 from .base import BaseBackbone, drop_path_rates
-
-
-def resize_pos_embed(pos_embed: Tensor, grid: Tuple[int, int]) -> Tensor:
-    """Resizes a position embedding bicubically.
-
-    Args:
-        pos_embed (Tensor): Shape (1, C, H, W).
-        grid (tuple[int, int]): The target size (H', W').
-
-    Returns:
-        Tensor: Shape (1, C, H', W'); the input itself if it has that size already.
-    """
-    if tuple(pos_embed.shape[2:]) == tuple(grid):
-        return pos_embed
-    resized = F.interpolate(pos_embed.float(), size=grid, mode='bicubic', align_corners=False)
-    return resized.to(pos_embed.dtype)
 
 
 class LKCABlock(BaseModule):
@@ -130,6 +113,7 @@ class LKCAViT(BaseBackbone):
         'b': dict(embed_dims=768, num_layers=12, mlp_ratio=2),  # ADE20K, Table VI
     }
     stem_names = ('stem', 'pos_embed', 'drop')
+    default_init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)
 
     def __init__(self,
                  arch: Union[str, dict] = 's',
@@ -147,12 +131,11 @@ class LKCAViT(BaseBackbone):
                  norm_eval: bool = False,
                  with_cp: bool = False,
                  init_cfg: Union[dict, List[dict], None] = None) -> None:
-        init_cfg = init_cfg or dict(type='TruncNormal', layer='Linear', std=0.02)
         super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
         settings = self.get_arch(arch)
         self.embed_dims: int = settings['embed_dims']
         depth: int = settings['num_layers']
-        self.set_out_indices(out_indices, depth)
+        self.set_out_indices(out_indices, (1, ) * depth)
 
         self.stem = PatchEmbed(
             in_channels, self.embed_dims, kernel_size=patch_size, stride=patch_size,

@@ -1,6 +1,16 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """Modules that own parameters and call the functions of :mod:`mmvisionmix.ops`."""
+from .conditional_positional_encoding import ConditionalPositionalEncoding
+from .conv_ffn import ConvFFN
+from .key_only_attention import KeyOnlyAttention
 from .large_kernel_attention import LargeKernelAttention
+from .mb_conv import MBConv, SqueezeExcitation
+from .parameter_cache import ParameterCache, may_cache
+from .position_embedding import PositionEmbedding, resize_pos_embed
 from .self_attention import SelfAttention
 
-__all__ = ['LargeKernelAttention', 'SelfAttention']
+__all__ = [
+    'ConditionalPositionalEncoding', 'ConvFFN', 'KeyOnlyAttention', 'LargeKernelAttention',
+    'MBConv', 'ParameterCache', 'PositionEmbedding', 'SelfAttention', 'SqueezeExcitation',
+    'may_cache', 'resize_pos_embed'
+]

@@ -5,7 +5,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmvisionmix.ops import check_impl, fit_kernel, large_kernel_mix
+from mmvisionmix.ops import check_large_kernel_impl, fit_kernel, large_kernel_mix
 
 
 class LargeKernelAttention(BaseModule):
@@ -41,7 +41,7 @@ class LargeKernelAttention(BaseModule):
                  interpolate_kernel: bool = False,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
-        check_impl(impl)
+        check_large_kernel_impl(impl)
         self.grid_size = grid_size
         self.impl = impl
         self.interpolate_kernel = interpolate_kernel

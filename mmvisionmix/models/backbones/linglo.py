@@ -1,0 +1,328 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
+
+import torch.nn.functional as F
+from mmcv.cnn.bricks import DropPath
+from mmengine.model import BaseModule
+from mmengine.utils import to_2tuple
+from torch import Tensor, nn
+
+from mmvisionmix.registry import MODELS
+
+from ..layers import (
+    ConditionalPositionalEncoding,
+    ConvFFN,
+    KeyOnlyAttention,
+    MBConv,
+    PositionEmbedding,
+    SelfAttention,
+)
+from .base import BaseBackbone, drop_path_rates
+
+# Branches and residual of the variants of Section 5.3.
+ENCODINGS: Dict[str, Tuple[int, bool]] = {
+    'cpe': (1, False), 'r-cpe': (1, True), 'p-cpe': (4, False), 'rp-cpe': (4, True)}
+
+
+class PatchEmbedding(BaseModule):
+    """A convolution that shrinks maps, and a layer norm after it or before it.
+
+    Args:
+        in_channels (int): Channels of the input.
+        embed_dims (int): Channels of the output.
+        stride (int): How many times the maps shrink along each side.
+        kernel_size (int): Side of the kernels. If it is ``stride``, patches do not overlap, and
+            the bottom and right are padded with zeros to a multiple of it.
+        norm_first (bool): Whether the norm is on the input, a map, or on the output, where the
+            input is an image.
+        pos_grid (tuple[int, int], optional): Grid that an absolute position embedding is made for.
+            Defaults to None: there is none.
+    """
+
+    def __init__(self,
+                 in_channels: int,
+                 embed_dims: int,
+                 stride: int,
+                 kernel_size: int,
+                 norm_first: bool,
+                 pos_grid: Optional[Tuple[int, int]] = None) -> None:
+        super().__init__()
+        self.norm_first = norm_first
+        self.patch = stride if kernel_size == stride else 1
+        padding = 0 if kernel_size == stride else kernel_size // 2
+        self.conv = nn.Conv2d(in_channels, embed_dims, kernel_size, stride, padding)
+        self.norm = nn.LayerNorm(in_channels if norm_first else embed_dims)
+        self.position = PositionEmbedding(embed_dims, pos_grid) if pos_grid else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, H, W, C) to (B, H', W', C')."""
+        x = self.norm(x) if self.norm_first else x
+        rows, cols = -x.shape[1] % self.patch, -x.shape[2] % self.patch
+        x = F.pad(x, (0, 0, 0, cols, 0, rows)) if rows or cols else x
+        x = self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.position(x if self.norm_first else self.norm(x))
+
+
+class HybridBlock(BaseModule):
+    """Pre-norm residual block of attention and a feed-forward network (Fig. 3b).
+
+    Args:
+        embed_dims (int): Number of channels C.
+        mixer (nn.Module): Called as ``mixer(tokens, grid)``.
+        ffn (nn.Module): Maps (B, C, H, W) to the same shape.
+        drop_path_rate (float): Stochastic-depth rate of both branches. Defaults to 0.
+    """
+
+    def __init__(self,
+                 embed_dims: int,
+                 mixer: nn.Module,
+                 ffn: nn.Module,
+                 drop_path_rate: float = 0.) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(embed_dims)
+        self.mixer = mixer
+        self.norm2 = nn.LayerNorm(embed_dims)
+        self.ffn = ffn
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, H, W, C) to the same shape."""
+        mixed = self.mixer(self.norm1(x).flatten(1, 2), x.shape[1:3])
+        x = x + self.drop_path(mixed.view_as(x))
+        hidden = self.ffn(self.norm2(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return x + self.drop_path(hidden)
+
+
+class ConvBlock(BaseModule):
+    """Residual block of an MBConv with squeeze and excitation (Section 5.1).
+
+    Args:
+        embed_dims (int): Number of channels C.
+        norm_cfg (dict): Config of the batch norms.
+        drop_path_rate (float): Stochastic-depth rate. Defaults to 0.
+    """
+
+    def __init__(self, embed_dims: int, norm_cfg: dict, drop_path_rate: float = 0.) -> None:
+        super().__init__()
+        self.conv = MBConv(embed_dims, 8, squeezed_channels=embed_dims // 4, norm_cfg=norm_cfg)
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, H, W, C) to the same shape."""
+        mixed = self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return x + self.drop_path(mixed)
+
+
+class LinGloStage(BaseModule):
+    """Downsampling, and blocks on maps of one size.
+
+    Args:
+        downsample (nn.Module): Maps (B, H, W, C) to (B, H', W', C').
+        blocks (Sequence[nn.Module]): Map (B, H', W', C') to the same shape.
+    """
+
+    def __init__(self, downsample: nn.Module, blocks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.downsample = downsample
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+        """Maps (B, H, W, C) to (B, H', W', C'); ``run(block, x)`` calls a block."""
+        x = self.downsample(x)
+        for block in self.blocks:
+            x = run(block, x)
+        return x
+
+
+@MODELS.register_module()
+class LinGlo(BaseBackbone):
+    """LinGlo: key-only attention and convolution in every block of a four-stage pyramid.
+
+    From `Rethinking Query-Key Pairwise Interactions in Vision Transformers
+    <https://arxiv.org/abs/2207.00188>`_, Section 3: overlapping convolutions between the stages,
+    blocks of key-only attention (Eq. 2-4) and of a feed-forward network with RP-CPE. Maps are
+    (B, H, W, C) throughout. Images of any size are taken.
+
+    Inferred, as the paper does not say: biases, the place of the norms of downsampling, one layer
+    norm per emitted stage, and the design of the convolutional blocks of Section 5.1, from
+    parameter counts.
+
+    Args:
+        arch (str | dict): ``'b0'``, ``'b1'`` or ``'b2'`` of Section 3.4, ``'w/o-ch'`` of Section
+            5.4, or a dict with the keys ``embed_dims``, ``depths``, ``num_heads`` and
+            ``mlp_ratios``, each with one value per stage. Defaults to ``'b0'``.
+        in_channels (int): Channels of the input image. Defaults to 3.
+        out_indices (int | Sequence[int]): Stages to emit; negative ones count from the end.
+            Stages past the last of them are not built. Defaults to (0, 1, 2, 3).
+        layout (str): One letter per stage: ``'h'`` for hybrid blocks, ``'c'`` for convolutional
+            ones (Section 5.1). Defaults to ``'hhhh'``.
+        attention (str): ``'key-only'``, or ``'dot-product'`` for softmax attention (Section 5.2).
+            Defaults to ``'key-only'``.
+        inner_per_head (bool): See :class:`KeyOnlyAttention`. Defaults to False.
+        encoding (str, optional): Positional encoding in feed-forward networks, ``'cpe'``,
+            ``'r-cpe'``, ``'p-cpe'`` or ``'rp-cpe'`` (Section 5.3), or None for none. Defaults to
+            ``'rp-cpe'``.
+        patch_sizes (Sequence[int], optional): Non-overlapping patches of these sizes, one per
+            stage, instead of overlapping convolutions (Section 5.4); 1 leaves downsampling out.
+            Defaults to None.
+        absolute_pos (bool): Whether to add a learned position embedding after each downsampling
+            (Section 5.4). Defaults to False.
+        img_size (int | tuple[int, int]): Height and width in pixels of the images that position
+            embeddings are made for; they are resized for others. Defaults to 224.
+        gap_before_norm (bool): Whether to emit vectors (B, C), averages over positions and then
+            normalised, as classifiers want, instead of normalised maps. Defaults to False.
+        impl (str): Form of key-only attention, see :func:`mmvisionmix.ops.key_only_attention`.
+            Defaults to ``'auto'``.
+        norm_cfg (dict): Config of the batch norms in positional encodings and convolutional
+            blocks. Defaults to ``dict(type='BN')``.
+        drop_rate (float): Dropout of attention outputs and in feed-forward networks. Defaults to 0.
+        drop_path_rate (float): Stochastic-depth rate of the last block. Defaults to 0.
+        frozen_stages (int): See :class:`BaseBackbone`. Defaults to -1.
+        norm_eval (bool): See :class:`BaseBackbone`. Defaults to False.
+        with_cp (bool): See :class:`BaseBackbone`. Defaults to False.
+        init_cfg (dict | list[dict], optional): See :class:`BaseBackbone`. Defaults to truncated
+            normal linear layers and convolutions with a standard deviation of 0.02.
+
+    Raises:
+        ValueError: If an option is none of those above, or has not one value per stage.
+
+    Example:
+        >>> import torch
+        >>> from mmvisionmix.models import LinGlo
+        >>> backbone = LinGlo('b0').eval()
+        >>> [tuple(out.shape) for out in backbone(torch.rand(1, 3, 224, 160))]
+        [(1, 32, 56, 40), (1, 64, 28, 20), (1, 160, 14, 10), (1, 256, 7, 5)]
+    """
+
+    # Parameters in training and deployed, multiply-adds of the literal form, as classifiers of 1000
+    # classes on 224 x 224 images.
+    arch_settings = {
+        'b0': dict(  # 3.81M, 3.60M
+            embed_dims=(32, 64, 160, 256), depths=(2, 3, 3, 2), num_heads=(1, 2, 5, 8),
+            mlp_ratios=(8, 8, 4, 4)),
+        'b1': dict(  # 14.13M, 13.73M
+            embed_dims=(64, 128, 320, 512), depths=(2, 3, 3, 2), num_heads=(1, 2, 5, 8),
+            mlp_ratios=(8, 8, 4, 4)),
+        'b2': dict(  # 25.97M, 25.14M
+            embed_dims=(64, 128, 320, 512), depths=(3, 5, 9, 3), num_heads=(1, 2, 5, 8),
+            mlp_ratios=(8, 8, 4, 4)),
+        'w/o-ch': dict(
+            embed_dims=(150, 150, 150, 150), depths=(2, 3, 3, 2), num_heads=(3, 3, 3, 3),
+            mlp_ratios=(8, 8, 4, 4)),
+    }
+    default_init_cfg = [
+        dict(type='TruncNormal', layer='Linear', std=0.02),
+        dict(type='TruncNormal', layer='Conv2d', std=0.02)
+    ]
+
+    def __init__(self,
+                 arch: Union[str, dict] = 'b0',
+                 in_channels: int = 3,
+                 out_indices: Union[int, Sequence[int]] = (0, 1, 2, 3),
+                 layout: str = 'hhhh',
+                 attention: str = 'key-only',
+                 inner_per_head: bool = False,
+                 encoding: Optional[str] = 'rp-cpe',
+                 patch_sizes: Optional[Sequence[int]] = None,
+                 absolute_pos: bool = False,
+                 img_size: Union[int, Tuple[int, int]] = 224,
+                 gap_before_norm: bool = False,
+                 impl: str = 'auto',
+                 norm_cfg: Optional[dict] = None,
+                 drop_rate: float = 0.,
+                 drop_path_rate: float = 0.,
+                 frozen_stages: int = -1,
+                 norm_eval: bool = False,
+                 with_cp: bool = False,
+                 init_cfg: Union[dict, List[dict], None] = None) -> None:
+        super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
+        settings = self.get_arch(arch)
+        dims, depths = settings['embed_dims'], settings['depths']
+        if len({len(values) for values in settings.values()}) > 1:
+            raise ValueError(f'an arch has one value per stage of every setting, got {settings}')
+        self.set_out_indices(out_indices, depths)
+        if isinstance(arch, str):
+            self.pretraining_config = f'configs/linglo/linglo-{arch.lower()}_8xb128-300e_in1k'
+        self._check_options(len(depths), layout, attention, encoding, patch_sizes)
+        self.gap_before_norm = gap_before_norm
+        norm_cfg = norm_cfg or dict(type='BN')
+
+        def make_block(stage: int, rate: float) -> nn.Module:
+            channels, heads = dims[stage], settings['num_heads'][stage]
+            if layout[stage] == 'c':
+                return ConvBlock(channels, norm_cfg, rate)
+            mixer = (
+                SelfAttention(channels, heads) if attention == 'dot-product' else
+                KeyOnlyAttention(channels, heads, inner_per_head, drop_rate, impl))
+            hidden = channels * settings['mlp_ratios'][stage]
+            local = (
+                ConditionalPositionalEncoding(hidden, *ENCODINGS[encoding], norm_cfg)
+                if encoding else nn.Identity())
+            return HybridBlock(channels, mixer, ConvFFN(channels, hidden, local, drop_rate), rate)
+
+        embeddings = self._make_embeddings(
+            (in_channels, *dims), patch_sizes, to_2tuple(img_size) if absolute_pos else None)
+        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
+        self.stem = embeddings[0]
+        self.stages = nn.ModuleList(
+            LinGloStage(embeddings[i] if i else nn.Identity(),
+                        [make_block(i, next(rates)) for _ in range(depths[i])])
+            for i in range(self.out_indices[-1] + 1))
+        self.norms = nn.ModuleDict({str(i): nn.LayerNorm(dims[i]) for i in self.out_indices})
+        self.freeze_stages()
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        """Maps images to feature maps.
+
+        Args:
+            x (Tensor): Images, shape (B, in_channels, height, width).
+
+        Returns:
+            tuple[Tensor]: One map per emitted stage, shape (B, C, H, W), where H and W are a
+            quarter, eighth, 16th and 32nd of the image's, rounded up; or, with
+            ``gap_before_norm``, one vector per emitted stage, shape (B, C).
+        """
+        x = self.stem(x.permute(0, 2, 3, 1))  # (B, H, W, C), here and below
+        outs = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x, self.maybe_checkpoint)
+            if i in self.out_indices:
+                outs.append(self._emit(x, self.norms[str(i)]))
+        return tuple(outs)
+
+    def _emit(self, x: Tensor, norm: nn.Module) -> Tensor:
+        if self.gap_before_norm:
+            return norm(x.mean((1, 2)))
+        return norm(x).permute(0, 3, 1, 2).contiguous()
+
+    def _make_embeddings(self, channels: Sequence[int], patch_sizes: Optional[Sequence[int]],
+                         grid: Optional[Tuple[int, int]]) -> List[nn.Module]:
+        """The stem and what leads into later stages; ``grid`` is that of the image."""
+        strides = patch_sizes or (4, 2, 2, 2)
+        kernels = patch_sizes or (7, 3, 3, 3)
+        embeddings: List[nn.Module] = []
+        for i in range(self.out_indices[-1] + 1):
+            if strides[i] == 1:
+                if channels[i] != channels[i + 1]:
+                    raise ValueError(f'a patch size of 1 keeps the channels, but stage {i} has '
+                                     f'{channels[i + 1]} after {channels[i]}')
+                embeddings.append(nn.Identity())
+                continue
+            grid = grid and tuple(-(-side // strides[i]) for side in grid)
+            embeddings.append(
+                PatchEmbedding(
+                    channels[i], channels[i + 1], strides[i], kernels[i], i > 0, grid))
+        return embeddings
+
+    @staticmethod
+    def _check_options(num_stages: int, layout: str, attention: str, encoding: Optional[str],
+                       patch_sizes: Optional[Sequence[int]]) -> None:
+        if len(layout) != num_stages or set(layout) - set('ch'):
+            raise ValueError(f"layout must have {num_stages} letters, 'c' or 'h', got {layout!r}")
+        if attention not in ('key-only', 'dot-product'):
+            raise ValueError(f"attention must be 'key-only' or 'dot-product', got {attention!r}")
+        if encoding is not None and encoding not in ENCODINGS:
+            raise ValueError(f'encoding must be None or one of {list(ENCODINGS)}, got '
+                             f'{encoding!r}')
+        if patch_sizes is not None and len(patch_sizes) != num_stages:
+            raise ValueError(f'patch_sizes must have {num_stages} values, got {patch_sizes}')

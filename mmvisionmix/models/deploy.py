@@ -1,0 +1,45 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Deployment of the backbones inside a whole model, of any task and however wrapped."""
+from typing import Dict
+
+from torch import nn
+
+from .backbones import BaseBackbone
+
+
+def find_backbones(model: nn.Module) -> Dict[str, BaseBackbone]:
+    """Finds the backbones of this package in a model.
+
+    Args:
+        model (nn.Module): A classifier, segmentor, detector or a wrapper of one.
+
+    Returns:
+        dict[str, BaseBackbone]: The backbones by their names in the model.
+
+    Raises:
+        ValueError: If there is none; names the backbones that the model has.
+    """
+    modules = dict(model.named_modules())
+    found = {name: module for name, module in modules.items() if isinstance(module, BaseBackbone)}
+    if not found:
+        others = {type(module).__name__ for name, module in modules.items()
+                  if name.split('.')[-1] == 'backbone'}
+        raise ValueError(f'{type(model).__name__} has no backbone of mmvisionmix; its backbone is '
+                         f'{" and ".join(sorted(others)) or "missing"}')
+    return found
+
+
+def switch_to_deploy(model: nn.Module) -> None:
+    """Folds every backbone of this package in a model, see :meth:`BaseBackbone.switch_to_deploy`.
+
+    It may be called before weights are loaded as well as after, and takes the same checkpoints: a
+    deployed backbone loads one of a plain backbone, and the other way round.
+
+    Args:
+        model (nn.Module): A classifier, segmentor, detector or a wrapper of one.
+
+    Raises:
+        ValueError: If there is none; see :func:`find_backbones`.
+    """
+    for backbone in find_backbones(model).values():
+        backbone.switch_to_deploy()

@@ -1,0 +1,51 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+from typing import Any, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+
+def resize_pos_embed(pos_embed: Tensor, grid: Tuple[int, int]) -> Tensor:
+    """Resizes a position embedding bicubically.
+
+    Args:
+        pos_embed (Tensor): Shape (1, C, H, W).
+        grid (tuple[int, int]): The target size (H', W').
+
+    Returns:
+        Tensor: Shape (1, C, H', W'); the input itself if it has that size already.
+    """
+    if tuple(pos_embed.shape[2:]) == tuple(grid):
+        return pos_embed
+    resized = F.interpolate(pos_embed.float(), size=grid, mode='bicubic', align_corners=False)
+    return resized.to(pos_embed.dtype)
+
+
+class PositionEmbedding(BaseModule):
+    """Adds a learned absolute position embedding, resized for other grids than it was made for.
+
+    Args:
+        channels (int): Number of channels C.
+        grid (tuple[int, int]): Height H and width W of the grid that is trained on.
+        init_cfg (dict, optional): Initialisation config. Defaults to None.
+    """
+
+    def __init__(self,
+                 channels: int,
+                 grid: Tuple[int, int],
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg)
+        self.weight = nn.Parameter(torch.empty(1, channels, *grid))
+        nn.init.trunc_normal_(self.weight, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, H', W', C) to the same shape."""
+        return x + resize_pos_embed(self.weight, x.shape[1:3]).permute(0, 2, 3, 1)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        key = prefix + 'weight'
+        if key in state_dict and state_dict[key].ndim == 4:  # else torch names the mismatch
+            state_dict[key] = resize_pos_embed(state_dict[key], self.weight.shape[2:])
+        super()._load_from_state_dict(state_dict, prefix, *args)
