@@ -7,6 +7,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from mmvisionmix.cli import add_common_arguments, load_config
+from mmvisionmix.models import switch_to_deploy
 
 
 def parse_args() -> argparse.Namespace:
@@ -16,6 +17,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to a pickle file')
     parser.add_argument(
         '--tta', action='store_true', help="test-time augmentation by the config's tta_pipeline")
+    parser.add_argument(
+        '--deploy', action='store_true', help='test the folded form of the backbone')
     return parser.parse_args()
 
 
@@ -34,11 +37,28 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 
 
+def deploy(runner: Runner) -> None:
+    """Folds the backbone; weights, and hooks' copies of the model such as EMA, come later."""
+    before = count_parameters(runner)
+    try:
+        switch_to_deploy(runner.model)
+    except ValueError as error:
+        raise SystemExit(f'--deploy: {error}') from error
+    runner.logger.info(f'--deploy: {before:,} -> {count_parameters(runner):,} parameters')
+
+
+def count_parameters(runner: Runner) -> int:
+    return sum(param.numel() for param in runner.model.parameters())
+
+
 def main() -> None:
     args = parse_args()
     cfg = load_config(args, ('test_dataloader', ))
     apply_test_options(cfg, args)
-    Runner.from_cfg(cfg).test()
+    runner = Runner.from_cfg(cfg)
+    if args.deploy:
+        deploy(runner)
+    runner.test()
 
 
 if __name__ == '__main__':

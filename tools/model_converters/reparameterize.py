@@ -1,0 +1,163 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Folds the backbone of a trained model for inference, and writes a checkpoint of the result.
+
+    python tools/model_converters/reparameterize.py CONFIG CHECKPOINT OUT
+
+CONFIG is of any task. The backbone's feature maps of a random image are compared before and after:
+folding touches nothing behind them. OUT holds weights and meta data only; it must not exist yet,
+and is written only if the maps agree. It loads wherever CHECKPOINT does, with the same CONFIG.
+"""
+import argparse
+import math
+import pickle
+from pathlib import Path
+from typing import Optional, Sequence, Tuple
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import load_checkpoint
+from mmengine.utils import to_2tuple
+from torch import Tensor, nn
+
+from mmvisionmix.models import BaseBackbone, find_backbones
+
+DEFAULT_SIZE = 224
+
+
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file of a trained model')
+    parser.add_argument('out', type=Path, help='checkpoint file to write')
+    parser.add_argument(
+        '--size',
+        nargs=2,
+        type=int,
+        metavar=('H', 'W'),
+        help="pixels of the random image (default: the config's, else 224 224)")
+    parser.add_argument(
+        '--tolerance',
+        type=float,
+        default=1e-5,
+        help='largest relative error of a feature map (default: %(default)s)')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='settings that override the config, e.g. model.backbone.arch=b')
+    args = parser.parse_args(argv)
+    if args.size and min(args.size) < 1:
+        parser.error(f'--size must be positive, got {args.size}')
+    return args
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Reads the config, with its options.
+
+    Raises:
+        SystemExit: If the config or the checkpoint are missing, or the file to write exists.
+    """
+    if not Path(args.checkpoint).is_file() and '://' not in args.checkpoint:
+        raise SystemExit(f'error: checkpoint {args.checkpoint} does not exist')
+    if args.out.exists():
+        raise SystemExit(f'error: {args.out} exists; remove it or choose another name')
+    try:
+        cfg = Config.fromfile(args.config)
+    except FileNotFoundError as error:
+        raise SystemExit(f'error: {error}') from error
+    cfg.merge_from_dict(args.cfg_options or {})
+    return cfg
+
+
+def load_model(cfg: Config, checkpoint: str) -> Tuple[nn.Module, dict]:
+    """Builds the model of a config on the CPU and loads its weights, all of them.
+
+    Args:
+        cfg: A config of any task.
+        checkpoint: File or address of a checkpoint.
+
+    Returns:
+        The model in evaluation mode, and the meta data of the checkpoint.
+
+    Raises:
+        SystemExit: If the file is no checkpoint, or has a key too many or lacks one; names them.
+    """
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        model = revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
+    try:
+        loaded = load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise SystemExit(f'error: cannot load {checkpoint}: {error}') from error
+    return model, loaded.get('meta') or {}
+
+
+def image_size(cfg: Config) -> Tuple[int, int]:
+    """Height and width of the images that a config's model is made for, as far as it tells."""
+    preprocessor, backbone = (cfg.model.get(key) or {} for key in ('data_preprocessor', 'backbone'))
+    return to_2tuple(preprocessor.get('size') or backbone.get('img_size') or DEFAULT_SIZE)
+
+
+@torch.no_grad()
+def deploy(backbone: BaseBackbone, size: Tuple[int, int]) -> float:
+    """Switches a backbone to deploy.
+
+    Args:
+        backbone: In evaluation mode.
+        size: Height and width of the random image, in pixels.
+
+    Returns:
+        How much that changes the feature maps: the largest relative error among them.
+    """
+    channels = next(m.in_channels for m in backbone.modules() if isinstance(m, nn.Conv2d))
+    image = torch.randn(1, channels, *size, generator=torch.Generator().manual_seed(0))
+    expected = backbone(image)
+    backbone.switch_to_deploy()
+    return relative_error(backbone(image), expected)
+
+
+def relative_error(outs: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """Largest norm of a difference over the norm of what was expected; NaN if either has one."""
+    if [out.shape for out in outs] != [want.shape for want in expected]:
+        return math.inf
+    tiny = torch.finfo(torch.float32).tiny  # a map of zeros must stay one, and no 0 / 0
+    return torch.stack([(out - want).norm() / want.norm().clamp_min(tiny)
+                        for out, want in zip(outs, expected)]).max().item()
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of parameters of all parts of a model."""
+    return sum(param.numel() for param in model.parameters())
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Deploys, compares, writes."""
+    args = parse_args(argv)
+    cfg = load_config(args)
+    model, meta = load_model(cfg, args.checkpoint)
+    try:
+        backbones = find_backbones(model)
+    except ValueError as error:
+        raise SystemExit(f'error: {error}') from error
+    height, width = args.size or image_size(cfg)
+    before = count_parameters(model)
+    for name, backbone in backbones.items():
+        error = deploy(backbone, (height, width))
+        print(f'{name}: {type(backbone).__name__}, relative error {error:.1e} '
+              f'on a random {height}x{width} image')
+        if not error <= args.tolerance:  # NaN included
+            raise SystemExit(f'error: more than {args.tolerance:.1e}; nothing is written')
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(dict(meta=dict(meta, deployed=True), state_dict=model.state_dict()), args.out)
+    options = ' and the same --cfg-options' if args.cfg_options else ''
+    print(f'parameters: {before:,} -> {count_parameters(model):,}\n'
+          f'written: {args.out}\n'
+          f'next: python tools/test.py {args.config} {args.out} --deploy{options}')
+
+
+if __name__ == '__main__':
+    main()
