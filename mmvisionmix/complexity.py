@@ -1,18 +1,30 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """Parameters and multiply-adds of the network of a config."""
 import ast
+import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, List, NamedTuple, Tuple
 
 import torch
 from mmengine.analysis import FlopAnalyzer
-from mmengine.config import Config
+from mmengine.analysis.jit_handles import get_shape
+from mmengine.config import Config, ConfigDict
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.utils import to_2tuple
-from torch import nn
+from torch import Tensor, nn
+
+from mmvisionmix.models import switch_to_deploy
 
 COUNTINGS = ('literal', 'convolution', 'modules')
+# The form of its mixer that a backbone is built with, under each counting.
+FORMS = {
+    'mmvisionmix.LKCAViT': dict(literal='gemm', convolution='conv', modules='gemm'),
+    'mmvisionmix.LinGlo': dict.fromkeys(COUNTINGS, 'literal'),
+}
+DETECTION_SIZE = (800, 1280)
+# Training crops, and the argument that gives their size.
+CROPS = {'RandomCrop': 'crop_size', 'RandomResizedCrop': 'scale'}
 
 
 class Complexity(NamedTuple):
@@ -28,47 +40,108 @@ class Complexity(NamedTuple):
     macs: int
 
 
-def count_complexity(cfg: Config, counting: str = 'literal') -> Complexity:
-    """Counts parameters and multiply-adds of a config's network, at the size it is trained on.
+def count_complexity(
+        cfg: Config, counting: str = 'literal', deployed: bool = False) -> Complexity:
+    """Counts parameters and multiply-adds of a config's network, on an image of :func:`image_size`.
 
-    MMEngine counts, on a random image. Its FFT and fused kernels of attention count as nothing, so
-    that a mixer is always counted by products of matrices.
+    MMEngine counts, on a random image: convolutions, products of matrices and norms. Its FFT counts
+    as nothing, so that a mixer is counted in a form without. Fused softmax attention counts as two
+    products in backbones of this package, and as nothing in others. Two-stage detectors are counted
+    with the proposals of an untrained network, of which there are as many as the config allows.
 
     Args:
-        cfg: A config of mmsegmentation or mmpretrain.
-        counting: How to count an LKCA mixing product: ``'literal'`` as the product with its N x N
-            matrix, ``'convolution'`` as Algorithm 2 of the paper, ``'modules'`` not at all, as
-            counters that only see modules do.
+        cfg: A config of mmpretrain, mmsegmentation or mmdetection.
+        counting: How to count products of tokens by tokens in a backbone of this package:
+            ``'literal'`` as products of matrices, ``'convolution'`` likewise, but the mixing
+            product of LKCA as Algorithm 2 of its paper, ``'modules'`` not at all, as counters
+            that only see modules do. Key-only attention has none, and is always counted as in
+            Eq. 2-4 of its paper.
+        deployed: Whether to fold the backbone first, see
+            :meth:`mmvisionmix.models.BaseBackbone.switch_to_deploy`. One that is not of this
+            package stays as it is.
 
     Returns:
         The counts. Configs that differ in their schedule only are counted once.
 
     Raises:
-        ValueError: If ``counting`` is unknown.
+        ValueError: If ``counting`` is unknown, or the config gives no size.
     """
     if counting not in COUNTINGS:
         raise ValueError(f'counting must be one of {COUNTINGS}, got {counting!r}')
-    size = (cfg.model.get('data_preprocessor') or {}).get('size') or cfg.model.backbone.img_size
-    return _count(repr(cfg.model.to_dict()), cfg.default_scope, to_2tuple(size), counting)
+    own = cfg.model.backbone.type.startswith('mmvisionmix.')
+    return _count(repr(cfg.model.to_dict()), cfg.default_scope, image_size(cfg),
+                  counting if own else 'literal', deployed and own)
+
+
+def image_size(cfg: Config) -> Tuple[int, int]:
+    """Height and width of the image that a config's network is counted on.
+
+    Papers count detectors at 800 x 1280, and other networks at the size of the training crop.
+
+    Args:
+        cfg: A config of mmpretrain, mmsegmentation or mmdetection.
+
+    Returns:
+        The size in pixels.
+
+    Raises:
+        ValueError: If the config is no detector's and crops no training image.
+    """
+    if cfg.default_scope == 'mmdet':
+        return DETECTION_SIZE
+    steps = cfg.train_dataloader.dataset.pipeline
+    for step in steps:
+        if step.type in CROPS:
+            return to_2tuple(step[CROPS[step.type]])
+    raise ValueError(f'the training pipeline has none of {list(CROPS)} to take an image size from: '
+                     f'{[step.type for step in steps]}')
 
 
 @lru_cache(maxsize=None)
-def _count(model: str, scope: str, size: tuple, counting: str) -> Complexity:
-    config = ast.literal_eval(model)
-    mixes = config['backbone']['type'] == 'mmvisionmix.LKCAViT'
-    if mixes:
-        config['backbone']['impl'] = 'conv' if counting == 'convolution' else 'gemm'
+@torch.no_grad()
+def _count(model: str, scope: str, size: Tuple[int, int], counting: str,
+           deployed: bool) -> Complexity:
+    config = ConfigDict(ast.literal_eval(model))
+    kind = config.backbone.type
+    if kind in FORMS:
+        config.backbone.impl = FORMS[kind][counting]
     with DefaultScope.overwrite_default_scope(scope):
         network = revert_sync_batchnorm(MODELS.build(config)).eval()
-    analyzer = FlopAnalyzer(network, torch.rand(1, 3, *size))
+    if deployed:
+        switch_to_deploy(network)
+    traced = _TwoStage(network, size) if hasattr(network, 'roi_head') else network
+    analyzer = FlopAnalyzer(traced, torch.rand(1, 3, *size))
     analyzer.unsupported_ops_warnings(False)
     analyzer.uncalled_modules_warnings(False)
+    if kind.startswith('mmvisionmix.'):
+        analyzer.set_op_handle('aten::scaled_dot_product_attention', _count_attention)
     macs = analyzer.total()
-    if mixes and counting == 'modules':
-        macs -= analyzer.by_operator()['bmm']  # nothing else in the network is one
+    if counting == 'modules':  # nothing else in the networks is one of these
+        operators = analyzer.by_operator()
+        macs -= operators['bmm'] + operators['scaled_dot_product_attention']
     auxiliary = getattr(network, 'auxiliary_head', None)
     return Complexity(_parameters(network), _parameters(auxiliary) if auxiliary else 0, macs)
 
 
+def _count_attention(inputs: List[Any], outputs: List[Any]) -> int:
+    """Multiply-adds of softmax attention: one per query, key and channel of keys and of values."""
+    query, key, value = map(get_shape, inputs[:3])
+    return math.prod(query[:-1]) * key[-2] * (key[-1] + value[-1])
+
+
 def _parameters(module: nn.Module) -> int:
     return sum(param.numel() for param in module.parameters())
+
+
+class _TwoStage(nn.Module):
+    """A two-stage detector of images alone, as tracing needs it; others ask for their sizes."""
+
+    def __init__(self, detector: nn.Module, size: Tuple[int, int]) -> None:
+        from mmdet.structures import DetDataSample  # mmdetection is optional
+        super().__init__()
+        self.detector = detector
+        self.samples = [DetDataSample(metainfo=dict(img_shape=size))]
+
+    def forward(self, x: Tensor) -> tuple:
+        """Maps an image (1, 3, H, W) to scores, boxes and masks of its proposals."""
+        return self.detector(x, self.samples)

@@ -7,9 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 
 from mmvisionmix.complexity import count_complexity
@@ -32,6 +34,29 @@ SIZES = ('0.5m', '1m', '2m', '2.69m', '4m', '8m')
 # Networks of Tables I-V on each data set.
 CLASSIFIERS = {
     'cifar10': SIZES, 'cifar100': SIZES, 'tiny-imagenet': SIZES, 'svhn': ('1m', '2.69m')}
+LINGLO = CONFIGS / 'linglo'
+# What Sections 5.1 to 5.4 change in LinGlo-b0.
+ABLATIONS = {
+    'b0-cchh': dict(layout='cchh'),
+    'b0-chhh': dict(layout='chhh'),
+    'b0-dot-product': dict(attention='dot-product'),
+    'b0-cpe': dict(encoding='cpe'),
+    'b0-r-cpe': dict(encoding='r-cpe'),
+    'b0-p-cpe': dict(encoding='p-cpe'),
+    'b0-wo-c': dict(encoding=None, patch_sizes=(4, 2, 2, 2), absolute_pos=True),
+    'wo-ch': dict(
+        arch='w/o-ch', encoding=None, patch_sizes=(16, 1, 1, 1), absolute_pos=True),
+}
+# Millions of parameters of the networks that Tables 3 and 4 compare LinGlo with.
+PUBLISHED = {
+    'retinanet_8xb2-1x_coco': {
+        'r18': 21.3, 'pvt-tiny': 23.0, 'r50': 37.7, 'pvt-small': 34.2, 'twins-pcpvt-s': 34.4,
+        'twins-svt-s': 34.3, 'swin-t': 38.5},
+    'fpn_4xb8-40k_ade20k-512x512': {
+        'r18': 15.5, 'pvt-tiny': 17.0, 'r50': 28.5, 'pvt-small': 28.2, 'twins-pcpvt-s': 28.4,
+        'twins-svt-s': 28.3, 'swin-t': 31.9},
+}
+COMPARISONS = [(network, task) for task, networks in PUBLISHED.items() for network in networks]
 load = lru_cache(maxsize=None)(Config.fromfile)
 
 
@@ -43,22 +68,35 @@ def build_model(model, scope='mmseg'):
 def is_comparison(file):
     """Whether a config is of a network that a paper compares its own with."""
     paper = file.parent
-    return (paper / 'metafile.yml').exists() and not file.name.startswith(paper.name)
+    return paper not in (CONFIGS, CONFIGS / 'toy') and not file.name.startswith(paper.name)
+
+
+def recipe_name(file):
+    """The name of a config, or of the one that an entry recipe stands for."""
+    if file in ENTRIES:
+        file = Path(re.search(r"'(.+)'", file.read_text()).group(1))
+    return file.stem
+
+
+def without_model(cfg):
+    return {key: value for key, value in cfg.to_dict().items() if key != 'model'}
 
 
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)
-def test_config_builds_and_names_its_backbone_by_scope(file):
+def test_config_names_its_backbone_by_scope_and_its_model_runs(file):
     cfg = load(file)
     assert 'custom_imports' not in cfg
     assert cfg.model.backbone.type.startswith('mmvisionmix.') != is_comparison(file)
-    build_model(cfg.model, cfg.default_scope)
+    model = build_model(cfg.model, cfg.default_scope).eval()
+    with torch.no_grad():
+        assert len(model(torch.rand(1, 3, 64, 96), mode='tensor'))
 
 
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)
 def test_batch_size_is_that_of_the_name_and_of_the_learning_rate(file):
     cfg = load(file)
     batch = cfg.train_dataloader.batch_size
-    named = re.search(r'_(\d+)xb(\d+)-', file.stem)
+    named = re.search(r'_(\d+)xb(\d+)-', recipe_name(file))
     gpus = int(named.group(1)) if named else 1
     assert batch == (int(named.group(2)) if named else batch)
     assert cfg.auto_scale_lr.base_batch_size == gpus * batch
@@ -69,9 +107,11 @@ def test_schedule_spans_the_training(file):
     cfg = load(file)
     last = cfg.param_scheduler[-1]
     assert last.end == cfg.train_cfg.get('max_iters', cfg.train_cfg.get('max_epochs'))
-    iterations = re.search(r'-(\d+)k_', file.stem)
-    if iterations:
-        assert cfg.train_cfg.max_iters == 1000 * int(iterations.group(1))
+    named = re.search(r'-(\d+)(k|e|x)_', recipe_name(file))
+    if named:
+        key, unit = {'k': ('max_iters', 1000), 'e': ('max_epochs', 1), 'x': ('max_epochs', 12)}[
+            named.group(2)]
+        assert cfg.train_cfg[key] == unit * int(named.group(1))
 
 
 def test_basenames_are_unique():
@@ -140,6 +180,121 @@ def test_rows_of_tables_1_to_5_share_the_recipe_of_the_paper(network, data):
         if network == 'vit':
             assert cfg.model.backbone.type == 'VisionTransformer'
             assert not cfg.model.backbone.qkv_bias
+
+
+@pytest.mark.parametrize('length, warm_up', ((300, 5), (100, 3)))
+def test_linglo_is_trained_on_imagenet_as_in_section_4_1(length, warm_up):
+    cfg = load(LINGLO / f'linglo-b0_8xb128-{length}e_in1k.py')
+    optimizer = cfg.optim_wrapper.optimizer
+    assert optimizer.type == 'AdamW'
+    assert (optimizer.lr, optimizer.weight_decay, optimizer.betas) == (1e-3, 0.05, (0.9, 0.999))
+    linear, cosine = cfg.param_scheduler
+    assert (linear.type, cosine.type) == ('LinearLR', 'CosineAnnealingLR')
+    assert linear.by_epoch and linear.convert_to_iter_based and cosine.by_epoch
+    assert linear.end == cosine.begin == warm_up and cosine.T_max == length - warm_up
+    assert cfg.train_dataloader.sampler.type == 'RepeatAugSampler'
+    steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
+    assert list(steps) == ['LoadImageFromFile', 'RandomResizedCrop', 'RandomFlip', 'RandomErasing',
+                           'PackInputs']
+    assert (steps['RandomResizedCrop'].scale, steps['RandomErasing'].erase_prob) == (224, 0.25)
+    augments = [(augment.type, augment.alpha) for augment in cfg.model.train_cfg.augments]
+    assert augments == [('Mixup', 0.8), ('CutMix', 1)]
+    assert cfg.model.head.loss.label_smooth_val == 0.1
+    assert cfg.model.backbone.drop_path_rate == 0.1
+    shrink, crop = cfg.test_dataloader.dataset.pipeline[1:3]
+    assert (shrink.scale, shrink.edge, crop.type, crop.crop_size) == (
+        256, 'short', 'CenterCrop', 224)
+    for step in (steps['RandomResizedCrop'], shrink):
+        assert step.interpolation == 'bicubic'
+
+
+def test_linglo_sizes_differ_in_the_network_alone():
+    for recipe in ('8xb128-300e_in1k', *PUBLISHED):
+        reference = load(LINGLO / f'linglo-b0_{recipe}.py')
+        for arch in ('b1', 'b2'):
+            cfg = load(LINGLO / f'linglo-{arch}_{recipe}.py')
+            assert without_model(cfg) == without_model(reference)
+            assert cfg.model.backbone == {**reference.model.backbone, 'arch': arch}
+
+
+@pytest.mark.parametrize('name', ABLATIONS)
+def test_ablation_differs_from_linglo_b0_in_what_it_ablates(name):
+    expected = load(LINGLO / 'linglo-b0_8xb128-100e_in1k.py').to_dict()
+    expected['model']['backbone'].update(ABLATIONS[name])
+    if name == 'wo-ch':
+        expected['model']['head']['in_channels'] = 150
+    assert load(LINGLO / f'linglo-{name}_8xb128-100e_in1k.py').to_dict() == expected
+
+
+def test_ablations_share_the_network_and_the_data_of_the_full_length():
+    full, short = (load(LINGLO / f'linglo-b0_8xb128-{length}e_in1k.py') for length in (300, 100))
+    assert {key for key in full if full[key] != short[key]} == {'param_scheduler', 'train_cfg'}
+
+
+def test_norms_and_biases_and_positions_do_not_decay():
+    cfg = load(LINGLO / 'linglo-b0-wo-c_8xb128-100e_in1k.py')
+    model = build_model(cfg.model, cfg.default_scope)
+    groups = build_optim_wrapper(model, cfg.optim_wrapper.to_dict()).optimizer.param_groups
+    decaying = {id(group['params'][0]) for group in groups if group['weight_decay']}
+    for name, parameter in model.named_parameters():
+        kept = parameter.ndim == 1 or name.endswith('position.weight')
+        assert (id(parameter) in decaying) != kept, name
+    assert {group['weight_decay'] for group in groups} == {0, 0.05}
+
+
+def test_retinanet_is_trained_as_in_section_4_2():
+    cfg = load(LINGLO / 'linglo-b0_retinanet_8xb2-1x_coco.py')
+    assert cfg.model.type == 'RetinaNet' and cfg.train_cfg.max_epochs == 12
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-4, 1e-4)
+    decay = cfg.param_scheduler[-1]
+    assert decay.by_epoch and (decay.milestones, decay.gamma) == ([8, 11], 0.1)
+    for loader in (cfg.train_dataloader, cfg.test_dataloader):
+        resize, = (step for step in loader.dataset.pipeline if step.type == 'Resize')
+        assert resize.scale == (1333, 800) and resize.keep_ratio
+    assert cfg.val_evaluator.type == 'CocoMetric' and cfg.val_evaluator.metric == 'bbox'
+
+
+def test_semantic_fpn_is_trained_as_in_section_4_3():
+    cfg = load(LINGLO / 'linglo-b0_fpn_4xb8-40k_ade20k-512x512.py')
+    assert cfg.model.decode_head.type == 'FPNHead' and cfg.model.decode_head.num_classes == 150
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-4, 1e-4)
+    decay, = cfg.param_scheduler
+    assert (decay.type, decay.power, decay.eta_min, decay.begin) == ('PolyLR', 0.9, 0, 0)
+    assert cfg.model.data_preprocessor.size == (512, 512)
+    steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
+    assert steps['RandomCrop'].crop_size == (512, 512) and 'RandomResize' in steps
+    resize, = (step for step in cfg.test_dataloader.dataset.pipeline if step.type == 'Resize')
+    assert resize.scale == (2048, 512) and resize.keep_ratio
+    assert cfg.val_evaluator.type == 'IoUMetric' and cfg.val_evaluator.iou_metrics == ['mIoU']
+
+
+@pytest.mark.parametrize('task', PUBLISHED)
+def test_dense_linglo_starts_from_weights_that_an_option_names(task):
+    for arch in ('b0', 'b1', 'b2'):
+        model = load(LINGLO / f'linglo-{arch}_{task}.py').model
+        assert model.backbone.init_cfg == dict(
+            type='Pretrained', checkpoint=None, prefix='backbone.')
+        assert not model.get('pretrained')
+
+
+@pytest.mark.parametrize('network, task', COMPARISONS)
+def test_rows_of_tables_3_and_4_are_trained_alike_from_public_weights(network, task):
+    cfg = load(LINGLO / f'{network}_{task}.py')
+    shared = without_model(load(LINGLO / f'linglo-b0_{task}.py'))
+    assert shared == {key: value for key, value in without_model(cfg).items() if key in shared}
+    assert '://' in (cfg.model.get('pretrained') or cfg.model.backbone.init_cfg.checkpoint)
+
+
+@pytest.mark.parametrize('network, task', COMPARISONS)
+def test_rows_of_tables_3_and_4_have_the_published_parameters(network, task):
+    """Without those of frozen layers, and with Twins' classifiers: so the paper counted them."""
+    cfg = load(LINGLO / f'{network}_{task}.py')
+    model = build_model(cfg.model, cfg.default_scope)
+    count = sum(value.numel() for value in model.parameters() if value.requires_grad)
+    count += 513 * 1000 if network.startswith('twins') else 0
+    assert count / 1e6 == pytest.approx(PUBLISHED[task][network], abs=0.06)
 
 
 def test_model_index_lists_every_metafile_and_every_config_of_a_paper():

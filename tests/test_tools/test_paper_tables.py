@@ -4,6 +4,8 @@ import paper_tables
 import pytest
 from paper_tables import Line, Row
 
+from mmvisionmix.complexity import Complexity
+
 
 @pytest.mark.parametrize('name', paper_tables.read_papers())
 def test_page_is_fresh_and_every_row_within_its_tolerance(name):
@@ -16,18 +18,42 @@ def test_page_is_fresh_and_every_row_within_its_tolerance(name):
 
 
 def test_row_misses_if_any_figure_is_off():
-    assert not Line(Row('a', 1.0, 50.), 1.009, 50.4).misses
-    assert Line(Row('a', 1.0, 50.), 1.011, 50.).misses
-    assert Line(Row('a', 1.0, 50.), 1.0, 51.).misses
-    assert not Line(Row('a', 1.0, 50., tolerance=0.05), 1.0, 51.).misses
-    assert not Line(Row('a', 1.0, held=False), 2.0, 50.).misses
+    assert not Line(Row('a', 1.0, 50.), [1.009], [50.4]).misses
+    assert Line(Row('a', 1.0, 50.), [1.011], [50.]).misses
+    assert Line(Row('a', 1.0, 50.), [1.0], [51.]).misses
+    assert not Line(Row('a', 1.0, 50., tolerance=0.05), [1.0], [51.]).misses
+    assert not Line(Row('a', 1.0, held=False), [2.0], [50.]).misses
+    assert not Line(Row('a'), [1.0], [50.]).misses
+
+
+def test_row_with_a_deployed_network_is_held_to_that_one():
+    assert not Line(Row('a', 1.0, 50., deployed=True), [2.0, 1.0], [90., 50.]).misses
+    assert Line(Row('a', 1.0, deployed=True), [1.0, 0.9], [50., 50.]).misses
+    assert Line(Row('a', 1.0, 50., deployed=True), [1.0, 1.0], [50., 60.]).misses
 
 
 def test_line_shows_counted_and_published_figures():
-    line = Line(Row('name', 51, 66000), 50.9488, 68737.2)
+    line = Line(Row('name', 51, 66000), [50.9488], [68737.2])
     assert str(line) == '| name | 50.95M | 51M | -0.1% | 68.74G | 66G | +4.1% |'
-    assert str(Line(Row('name', 0.5), 0.50071, 31.4)) == (
+    assert str(Line(Row('name', 0.5), [0.50071], [31.4])) == (
         '| name | 0.5007M | 0.5M | +0.1% | 31.4M |  |  |')
+    assert str(Line(Row('name', 10, deployed=True), [11, 9.5], [4000, 3000])) == (
+        '| name | 11M | 9.5M | 10M | -5.0% | 4G | 3G |  |  |')
+
+
+def test_table_has_a_cell_under_every_heading(monkeypatch):
+    counts = {False: Complexity(4, 1, 30), True: Complexity(3, 1, 20)}
+    monkeypatch.setattr(
+        paper_tables, 'count_complexity', lambda cfg, counting, deployed: counts[deployed])
+    row = dict(config='lkca_b_cifar10', without_auxiliary_head=True)
+    for deployed, parameters in ((False, [3e-6]), (True, [3e-6, 2e-6])):
+        table = dict(title='t', note='n', rows=[row], deployed=deployed)
+        paper = dict(title='p', tables=[table])
+        counted = paper_tables.count_tables(paper)
+        assert counted['t'][0].parameters == parameters
+        heading, rule, line = paper_tables.render(paper, counted).splitlines()[-3:]
+        assert heading.count('|') == rule.count('|') == line.count('|')
+        assert heading.count('deployed') == 2 * deployed
 
 
 def test_text_goes_between_the_marks_of_its_paper():
@@ -42,4 +68,4 @@ def test_unknown_paper_is_answered_with_the_known_ones(monkeypatch, capsys):
     monkeypatch.setattr('sys.argv', ['paper_tables.py', 'lcka'])
     with pytest.raises(SystemExit):
         paper_tables.main()
-    assert 'no paper lcka; there are lkca' in capsys.readouterr().err
+    assert 'no paper lcka; there are linglo, lkca' in capsys.readouterr().err

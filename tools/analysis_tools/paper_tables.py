@@ -12,7 +12,7 @@ import argparse
 import re
 import sys
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Sequence
 
 import yaml
 from mmengine.config import Config
@@ -22,8 +22,9 @@ from mmvisionmix.complexity import count_complexity
 
 PUBLISHED = Path(__file__).resolve().parent / 'published'
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'model_zoo.md'
-HEADER = ('| config | parameters | paper | error | MACs | paper | error |\n'
-          '|---|---|---|---|---|---|---|')
+HEADER = ('config', 'parameters', 'paper', 'error', 'MACs', 'paper', 'error')
+DEPLOYED_HEADER = (
+    'config', 'parameters', 'deployed', 'paper', 'error', 'MACs', 'deployed', 'paper', 'error')
 
 
 class Row(NamedTuple):
@@ -35,43 +36,57 @@ class Row(NamedTuple):
         macs: Published multiply-adds, in millions.
         counting: How :func:`count_complexity` counts the mixing product.
         without_auxiliary_head: Whether the published parameters leave it out.
+        deployed: Whether to count the deployed network too, and compare that one; from the table.
         tolerance: Largest relative error.
         held: Whether to hold the row to its tolerance, or to show it only.
     """
     config: str
-    parameters: float
+    parameters: Optional[float] = None
     macs: Optional[float] = None
     counting: str = 'literal'
     without_auxiliary_head: bool = False
+    deployed: bool = False
     tolerance: float = 0.01
     held: bool = True
 
 
 class Line(NamedTuple):
-    """A row with what was counted, in millions."""
+    """A row with what was counted, in millions.
+
+    Attributes:
+        row: The row.
+        parameters: Of the network; then, if the row says so, of the deployed one.
+        macs: Multiply-adds of the same.
+    """
     row: Row
-    parameters: float
-    macs: float
+    parameters: Sequence[float]
+    macs: Sequence[float]
 
     @property
     def errors(self) -> List[float]:
         """Relative errors of all published figures."""
         pairs = ((self.parameters, self.row.parameters), (self.macs, self.row.macs))
-        return [counted / published - 1 for counted, published in pairs if published]
+        return [_error(counted, published) for counted, published in pairs if published]
 
     @property
     def misses(self) -> bool:
         """Whether the row is held and leaves its tolerance."""
-        return self.row.held and max(map(abs, self.errors)) > self.row.tolerance
+        return self.row.held and max(map(abs, self.errors), default=0) > self.row.tolerance
 
     def __str__(self) -> str:
-        macs = _figures(self.macs, self.row.macs) if self.row.macs else [_short(self.macs), '', '']
-        cells = [self.row.config, *_figures(self.parameters, self.row.parameters), *macs]
-        return f'| {" | ".join(cells)} |'
+        return _table_row([self.row.config, *_figures(self.parameters, self.row.parameters),
+                           *_figures(self.macs, self.row.macs)])
 
 
-def _figures(counted: float, published: float) -> List[str]:
-    return [_short(counted), _short(published, exact=True), f'{counted / published - 1:+.1%}']
+def _error(counted: Sequence[float], published: float) -> float:
+    return counted[-1] / published - 1
+
+
+def _figures(counted: Sequence[float], published: Optional[float]) -> List[str]:
+    paper = (
+        [_short(published, exact=True), f'{_error(counted, published):+.1%}'] if published else
+        ['', ''])
+    return [*map(_short, counted), *paper]
 
 
 def _short(millions: float, exact: bool = False) -> str:
@@ -79,11 +94,19 @@ def _short(millions: float, exact: bool = False) -> str:
     return f'{value:g}{unit}' if exact else f'{value:.4g}{unit}'
 
 
+def _table_row(cells: Sequence[str]) -> str:
+    return f'| {" | ".join(cells)} |'
+
+
 def count(row: Row) -> Line:
     """Builds a row's network and counts it."""
-    counts = count_complexity(Config.fromfile(config_path(row.config)), row.counting)
-    left_out = counts.auxiliary if row.without_auxiliary_head else 0
-    return Line(row, (counts.parameters - left_out) / 1e6, counts.macs / 1e6)
+    cfg = Config.fromfile(config_path(row.config))
+    networks = (False, True) if row.deployed else (False, )
+    counts = [count_complexity(cfg, row.counting, deployed) for deployed in networks]
+    parameters = [
+        found.parameters - found.auxiliary * row.without_auxiliary_head for found in counts]
+    return Line(row, [number / 1e6 for number in parameters],
+                [found.macs / 1e6 for found in counts])
 
 
 def read_papers() -> Dict[str, dict]:
@@ -94,16 +117,20 @@ def read_papers() -> Dict[str, dict]:
 
 def count_tables(paper: dict) -> Dict[str, List[Line]]:
     """Counts all rows of a paper, by the titles of its tables."""
-    return {table['title']: [count(Row(**row)) for row in table['rows']]
-            for table in paper['tables']}
+    return {
+        table['title']: [
+            count(Row(**row, deployed=table.get('deployed', False))) for row in table['rows']]
+        for table in paper['tables']
+    }
 
 
 def render(paper: dict, counted: Dict[str, List[Line]]) -> str:
     """Writes a paper's tables in Markdown."""
     parts = [f'## {paper["title"]}']
     for table in paper['tables']:
-        lines = '\n'.join(map(str, counted[table['title']]))
-        parts += [f'### {table["title"]}', table['note'].strip(), f'{HEADER}\n{lines}']
+        header = DEPLOYED_HEADER if table.get('deployed') else HEADER
+        lines = [_table_row(header), f'|{"---|" * len(header)}', *map(str, counted[table['title']])]
+        parts += [f'### {table["title"]}', table['note'].strip(), '\n'.join(lines)]
     return '\n\n'.join(parts)
 
 

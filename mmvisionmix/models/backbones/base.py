@@ -22,6 +22,27 @@ def _as_list(init_cfg: Union[dict, List[dict], None]) -> List[dict]:
     return [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or ())
 
 
+class Stage(BaseModule):
+    """Downsampling, and blocks on maps of one size.
+
+    Args:
+        downsample (nn.Module): Leads into the stage.
+        blocks (Sequence[nn.Module]): Keep the shape of their input.
+    """
+
+    def __init__(self, downsample: nn.Module, blocks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.downsample = downsample
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+        """Maps feature maps to the next; ``run(block, x)`` calls a block."""
+        x = self.downsample(x)
+        for block in self.blocks:
+            x = run(block, x)
+        return x
+
+
 class BaseBackbone(BaseModule):
     """What all backbones here share; they add a stem, stages and a short ``forward``.
 
@@ -30,8 +51,7 @@ class BaseBackbone(BaseModule):
     1. calls ``super().__init__``, then :meth:`get_arch` and :meth:`set_out_indices`;
     2. sets ``self.stem``, ``self.stages`` (a ModuleList) and ``self.norms`` (a ModuleDict with one
        norm per emitted stage, keyed by its index), building no stage past the last one emitted, so
-       that every parameter receives a gradient; a stage is one block, or has its blocks in a
-       ModuleList ``blocks``;
+       that every parameter receives a gradient; a stage is one block or a :class:`Stage`;
     3. ends with :meth:`freeze_stages`.
 
     Args:

@@ -1,5 +1,5 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
@@ -17,7 +17,7 @@ from ..layers import (
     PositionEmbedding,
     SelfAttention,
 )
-from .base import BaseBackbone, drop_path_rates
+from .base import BaseBackbone, Stage, drop_path_rates
 
 # Branches and residual of the variants of Section 5.3.
 ENCODINGS: Dict[str, Tuple[int, bool]] = {
@@ -113,27 +113,6 @@ class ConvBlock(BaseModule):
         return x + self.drop_path(mixed)
 
 
-class LinGloStage(BaseModule):
-    """Downsampling, and blocks on maps of one size.
-
-    Args:
-        downsample (nn.Module): Maps (B, H, W, C) to (B, H', W', C').
-        blocks (Sequence[nn.Module]): Map (B, H', W', C') to the same shape.
-    """
-
-    def __init__(self, downsample: nn.Module, blocks: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.downsample = downsample
-        self.blocks = nn.ModuleList(blocks)
-
-    def forward(self, x: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
-        """Maps (B, H, W, C) to (B, H', W', C'); ``run(block, x)`` calls a block."""
-        x = self.downsample(x)
-        for block in self.blocks:
-            x = run(block, x)
-        return x
-
-
 @MODELS.register_module()
 class LinGlo(BaseBackbone):
     """LinGlo: key-only attention and convolution in every block of a four-stage pyramid.
@@ -194,19 +173,19 @@ class LinGlo(BaseBackbone):
         [(1, 32, 56, 40), (1, 64, 28, 20), (1, 160, 14, 10), (1, 256, 7, 5)]
     """
 
-    # Parameters in training and deployed, multiply-adds of the literal form, as classifiers of 1000
-    # classes on 224 x 224 images.
+    # As classifiers of 1000 classes: parameters in training and deployed, and multiply-adds of the
+    # literal form, deployed, on 224 x 224 images.
     arch_settings = {
-        'b0': dict(  # 3.81M, 3.60M
+        'b0': dict(  # 3.81M, 3.60M; 0.68G
             embed_dims=(32, 64, 160, 256), depths=(2, 3, 3, 2), num_heads=(1, 2, 5, 8),
             mlp_ratios=(8, 8, 4, 4)),
-        'b1': dict(  # 14.13M, 13.73M
+        'b1': dict(  # 14.13M, 13.72M; 2.62G
             embed_dims=(64, 128, 320, 512), depths=(2, 3, 3, 2), num_heads=(1, 2, 5, 8),
             mlp_ratios=(8, 8, 4, 4)),
-        'b2': dict(  # 25.97M, 25.14M
+        'b2': dict(  # 25.97M, 25.14M; 5.04G
             embed_dims=(64, 128, 320, 512), depths=(3, 5, 9, 3), num_heads=(1, 2, 5, 8),
             mlp_ratios=(8, 8, 4, 4)),
-        'w/o-ch': dict(
+        'w/o-ch': dict(  # 3.92M, without encodings and with its patches
             embed_dims=(150, 150, 150, 150), depths=(2, 3, 3, 2), num_heads=(3, 3, 3, 3),
             mlp_ratios=(8, 8, 4, 4)),
     }
@@ -265,8 +244,8 @@ class LinGlo(BaseBackbone):
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
         self.stem = embeddings[0]
         self.stages = nn.ModuleList(
-            LinGloStage(embeddings[i] if i else nn.Identity(),
-                        [make_block(i, next(rates)) for _ in range(depths[i])])
+            Stage(embeddings[i] if i else nn.Identity(),
+                  [make_block(i, next(rates)) for _ in range(depths[i])])
             for i in range(self.out_indices[-1] + 1))
         self.norms = nn.ModuleDict({str(i): nn.LayerNorm(dims[i]) for i in self.out_indices})
         self.freeze_stages()

@@ -1,0 +1,16 @@
+# LinGlo for images of 224 x 224. Values marked * are customary: the paper follows DeiT and names
+# stochastic depth, label smoothing, Mixup and CutMix, and not their strength.
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(
+        type='mmvisionmix.LinGlo',
+        arch='b0',
+        out_indices=-1,
+        gap_before_norm=True,
+        drop_path_rate=0.1),  # *
+    head=dict(
+        type='LinearClsHead',
+        num_classes=1000,
+        in_channels=256,
+        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')),  # *
+    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.)]))  # *

@@ -1,0 +1,3 @@
+_base_ = './linglo-b0_8xb128-100e_in1k.py'
+
+model = dict(backbone=dict(encoding='p-cpe'))

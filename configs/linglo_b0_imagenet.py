@@ -1,0 +1,1 @@
+_base_ = './linglo/linglo-b0_8xb128-300e_in1k.py'
