@@ -8,29 +8,21 @@ floor of a form is what it cannot do without: the bare matrix products or transf
 that are ready. Peak memory is what one forward pass adds to a fresh process.
 """
 import argparse
-import json
-import math
-import re
-import statistics
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
-from rich.progress import track
+from timing import SLOW, Runs, peak_memory, ratio, time_interleaved, write_rows
 from torch import Tensor
-from torch.utils.benchmark import Timer
 
 from mmvisionmix.ops import large_kernel_mix, toeplitz_matrix
 
 FORMS = ('conv', 'gemm', 'spectral', 'fft')
 PEER = 'sdpa'  # torch's scaled_dot_product_attention, 64 channels per head
-SLOW = 1.  # seconds; a form slower than this is timed in SLOW_ROUNDS rounds only
-SLOW_ROUNDS = 2
-STATUS = Path('/proc/self/status')  # of Linux
-Runs = Dict[str, Callable[[], object]]
+SLOW_ROUNDS = 1  # of a form slower than SLOW
+SMALL = 4, 1, 64  # a case that loads libraries
 
 
 class Case(NamedTuple):
@@ -81,40 +73,9 @@ def floor_runs(case: Case) -> Runs:
     return dict(gemm=partial(torch.bmm, matrix, value), spectral=spectral, fft=fft)
 
 
-def time_interleaved(runs: Runs, rounds: int, title: str) -> Dict[str, float]:
-    """Median seconds of each run, over rounds in which all take their turn."""
-    timers = {name: Timer('run()', globals=dict(run=run), num_threads=torch.get_num_threads())
-              for name, run in runs.items()}
-    times: Dict[str, List[float]] = {name: [] for name in runs}
-    for index in track(range(rounds + 1), description=title):
-        for name, timer in timers.items():
-            slow = times[name] and times[name][0] > SLOW
-            if not slow or index < SLOW_ROUNDS:
-                times[name].append(timer.timeit(1).median)
-    return {name: statistics.median(ts[1:] or ts) for name, ts in times.items()}  # [0] warms up
-
-
-def peak_memory(form: str, case: Case) -> float:
-    """MiB that one forward pass adds to the peak of a fresh process; NaN where unknown."""
-    if not STATUS.exists():
-        return math.nan
-    with get_context('spawn').Pool(1) as pool:
-        return pool.apply(_added_memory, (form, case))
-
-
-def _added_memory(form: str, case: Case) -> float:
-    small = Case(4, 1, 64)
-    with torch.no_grad():
-        mix(form, *small.make(), small.grid)  # loads libraries
-        value, kernel = case.make()
-        before = _peak()
-        mix(form, value, kernel, case.grid)
-    return _peak() - before
-
-
-def _peak() -> float:
-    """Peak resident memory in MiB; getrusage would carry over that of the parent process."""
-    return int(re.search(r'VmHWM:\s+(\d+) kB', STATUS.read_text()).group(1)) / 1024
+def prepare(form: str, *case: int) -> Callable[[], Tensor]:
+    """A forward pass of a :class:`Case` on operands that are ready."""
+    return partial(mix, form, *Case(*case).make(), case[0])
 
 
 def measure(case: Case, forms: Tuple[str, ...], rounds: int) -> List[dict]:
@@ -125,14 +86,14 @@ def measure(case: Case, forms: Tuple[str, ...], rounds: int) -> List[dict]:
     with torch.no_grad():
         runs = {form: partial(mix, form, *inputs, side) for form in forms}
         floors = {f'floor of {form}': run for form, run in floor_runs(case).items()}
-        forward = time_interleaved({**runs, **floors}, rounds, f'{title}: forward')
+        forward = time_interleaved({**runs, **floors}, rounds, f'{title}: forward', SLOW_ROUNDS)
     trained = tuple(form for form in forms if forward[form] < SLOW)
     both = time_interleaved(
         {form: partial(train, form, *leaves, side) for form in trained}, rounds,
-        f'{title}: forward+backward')
+        f'{title}: forward+backward', SLOW_ROUNDS)
     return [dict(grid=side, batch=case.batch, dims=case.dims, form=form, forward=forward[form],
                  floor=forward.get(f'floor of {form}'), forward_backward=both.get(form),
-                 peak_mib=peak_memory(form, case)) for form in forms]
+                 peak_mib=peak_memory(prepare, (form, *SMALL), (form, *case))) for form in forms]
 
 
 def markdown(rows: List[dict]) -> str:
@@ -142,9 +103,8 @@ def markdown(rows: List[dict]) -> str:
     def ms(seconds: float) -> str:
         return f'{seconds * 1e3:.3g} ms' if seconds else '-'
 
-    def ratio(figure: str, form: str, row: dict) -> str:
-        theirs = by_form.get(form, {}).get(figure)
-        return f'{theirs / row[figure]:.3g}x' if theirs and row[figure] else '-'
+    def over(form: str, figure: str, row: dict) -> str:
+        return ratio(by_form.get(form, {}).get(figure), row[figure])
 
     first = rows[0]
     lines = [f'{first["grid"]} x {first["grid"]} tokens, {first["dims"]} channels, batch '
@@ -152,15 +112,15 @@ def markdown(rows: List[dict]) -> str:
              '| form | forward | over conv | over SDPA | to its floor | forward+backward | '
              'over SDPA | peak memory |', '|---|---|---|---|---|---|---|---|']
     for row in rows:
-        floor = f'{row["forward"] / row["floor"]:.3g}x' if row['floor'] else '-'
         lines.append(
-            f'| {row["form"]} | {ms(row["forward"])} | {ratio("forward", "conv", row)} | '
-            f'{ratio("forward", PEER, row)} | {floor} | {ms(row["forward_backward"])} | '
-            f'{ratio("forward_backward", PEER, row)} | {row["peak_mib"]:.0f} MiB |')
+            f'| {row["form"]} | {ms(row["forward"])} | {over("conv", "forward", row)} | '
+            f'{over(PEER, "forward", row)} | {ratio(row["forward"], row["floor"])} | '
+            f'{ms(row["forward_backward"])} | {over(PEER, "forward_backward", row)} | '
+            f'{row["peak_mib"]:.0f} MiB |')
     return '\n'.join(lines)
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--grids', type=int, nargs='+', default=[32, 64], help='sides of grids')
@@ -170,11 +130,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--threads', type=int, default=2, help='CPU threads')
     parser.add_argument('--no-conv', action='store_true', help='leave the slow convolution out')
     parser.add_argument('--out', type=Path, metavar='FILE.json', help='also write all figures')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Prints the tables that the command line asks for."""
+    args = parse_args(argv)
     torch.set_num_threads(args.threads)
     forms = tuple(form for form in (*FORMS, PEER) if not (args.no_conv and form == 'conv'))
     rows = []
@@ -182,7 +143,7 @@ def main() -> None:
         rows.append(measure(Case(grid, args.batch, args.dims), forms, args.rounds))
         print('\n' + markdown(rows[-1]) + '\n')
     if args.out:
-        args.out.write_text(json.dumps(sum(rows, []), indent=1) + '\n', encoding='utf-8')
+        write_rows(sum(rows, []), args.out)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,351 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""The benchmarks print what they should; how long anything takes is not tested."""
+import json
+import math
+import sys
+
+import benchmark_backbones
+import benchmark_key_only
+import benchmark_ops
+import plot_attention_cost
+import pytest
+import timing
+import torch
+from benchmark_key_only import Case
+from PIL import Image
+
+from mmvisionmix.models import LinGlo
+
+TINY = ('--rounds', '1', '--threads', '1')
+
+
+@pytest.fixture(autouse=True)
+def same_threads():
+    """Restores the number of threads, which the scripts set."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Replaces both clocks; runs return the seconds they are said to have taken, and are counted.
+
+    A list of names, in the order of the calls that are timed.
+    """
+    calls = []
+
+    def once(run, number=1):
+        name, seconds = run()
+        calls.append(name)
+        return seconds
+
+    class FakeTimer:
+        def __init__(self, stmt, globals, num_threads):
+            self.run = globals['run']
+
+        def timeit(self, number):
+            return type('Measurement', (), dict(median=once(self.run)))
+
+    monkeypatch.setattr(timing, 'Timer', FakeTimer)
+    monkeypatch.setattr(timing.timeit, 'timeit', once)
+    return calls
+
+
+@pytest.fixture
+def no_processes(monkeypatch):
+    """Makes up the memory of runs, whose fresh processes take seconds each to start."""
+    def prepared(prepare, warm_up, case):
+        assert callable(prepare(*warm_up))
+        return 2048.
+
+    for script in (benchmark_ops, plot_attention_cost):
+        monkeypatch.setattr(script, 'peak_memory', prepared)
+
+
+def run_taking(name, *seconds):
+    left = iter(seconds)
+    return lambda: (name, next(left))
+
+
+def cells_of(text):
+    """The cells of all tables in a text, without headers and rules."""
+    lines = text.splitlines()
+    return [[cell.strip() for cell in line.strip('|').split('|')]
+            for above, line in zip(lines, lines[1:])
+            if line.startswith('|') and above.startswith('|') and not line.startswith('|---')]
+
+
+# What the benchmarks share.
+
+
+def test_median_is_over_rounds_in_turn_without_the_first(clock):
+    runs = dict(a=run_taking('a', .9, .1, .5, .2), b=run_taking('b', .1, .3, .4, .4))
+    assert timing.time_interleaved(runs, 3, 'title') == dict(a=.2, b=.4)
+    assert clock == ['a', 'b'] * 4
+
+
+def test_slow_runs_may_have_fewer_rounds(clock):
+    runs = dict(slow=run_taking('slow', 9., 5., 7.), fast=run_taking('fast', 2., .1, .2, .3))
+    times = timing.time_interleaved(runs, 3, 'title', slow_rounds=2)
+    assert times == dict(slow=6., fast=.2)  # one that is slow only at first is none of them
+    assert clock == ['slow', 'fast'] * 3 + ['fast']
+
+
+def test_slow_runs_have_all_rounds_by_default(clock):
+    timing.time_interleaved(dict(slow=run_taking('slow', 9., 5., 7., 6.)), 3, 'title')
+    assert clock == ['slow'] * 4
+
+
+def test_clocks_of_torch_and_python_time_a_run():
+    times = timing.time_interleaved(dict(sum=torch.ones(2).sum), 1, 'title')
+    assert times['sum'] > 0
+
+
+@pytest.mark.skipif(not timing.STATUS.exists(), reason='needs /proc')
+def test_memory_is_what_a_run_adds_to_a_fresh_process():
+    grid, dims = 48, 64
+    added = timing.peak_memory(
+        benchmark_ops.prepare, ('gemm', *benchmark_ops.SMALL), ('gemm', grid, 1, dims))
+    matrix = 4 * grid**4 / 2**20
+    assert matrix <= added <= 4 * matrix
+
+
+def test_memory_is_unknown_without_proc(monkeypatch, tmp_path):
+    monkeypatch.setattr(timing, 'STATUS', tmp_path / 'status')
+    assert math.isnan(timing.peak_memory(benchmark_ops.prepare, (), ()))
+
+
+def test_figures_and_tables_are_markdown():
+    assert timing.with_unit(0.0012345, 'ms', 1e3) == '1.23 ms'
+    assert timing.with_unit(1234.5, 'MiB') == '1234 MiB'
+    assert timing.with_unit(None, 'ms') == timing.with_unit(math.nan, 'MiB') == '-'
+    assert timing.ratio(3., 2.) == '1.5x'
+    assert timing.ratio(None, 2.) == timing.ratio(2., None) == '-'
+    assert timing.table(('a', 'b'), [('1', '2')]) == '| a | b |\n|---|---|\n| 1 | 2 |'
+
+
+@pytest.mark.parametrize('script', [benchmark_key_only, benchmark_backbones, plot_attention_cost])
+def test_counts_below_one_are_refused(script, capsys):
+    with pytest.raises(SystemExit):
+        script.main(['--rounds', '0'])
+    assert "must be a positive integer, got '0'" in capsys.readouterr().err
+
+
+# benchmark_ops.py
+
+
+def test_ops_print_a_row_per_form(no_processes, capsys, tmp_path):
+    out = tmp_path / 'ops.json'
+    benchmark_ops.main(['--grids', '4', '5', '--dims', '64', '--no-conv', '--out', str(out), *TINY])
+    text = capsys.readouterr().out
+    assert '5 x 5 tokens, 64 channels, batch 1:' in text
+    assert [cells[0] for cells in cells_of(text)] == ['gemm', 'spectral', 'fft', 'sdpa'] * 2
+    assert all(cells[2] == '-' and cells[-1] == '2048 MiB' for cells in cells_of(text))
+    rows = json.loads(out.read_text())
+    assert [row['grid'] for row in rows] == [4] * 4 + [5] * 4
+
+
+def test_ops_show_ratios_to_convolution_attention_and_floor():
+    row = dict(grid=4, batch=1, dims=64, peak_mib=1.)
+    text = benchmark_ops.markdown([
+        dict(row, form='conv', forward=8e-3, floor=None, forward_backward=None),
+        dict(row, form='gemm', forward=2e-3, floor=1e-3, forward_backward=5e-3),
+        dict(row, form='sdpa', forward=4e-3, floor=None, forward_backward=6e-3)])
+    assert cells_of(text)[1] == [
+        'gemm', '2 ms', '4x', '2x', '2x', '5 ms', '1.2x', '1 MiB']
+    assert cells_of(text)[0][4:7] == ['-', '-', '-']
+
+
+# benchmark_key_only.py
+
+
+def test_key_only_prints_both_tables(capsys, tmp_path):
+    out = tmp_path / 'key_only.json'
+    benchmark_key_only.main(
+        ['--pairs', '20,8,2', '2,16,2', '--batch', '2', '--json', str(out), *TINY])
+    text = capsys.readouterr().out
+    assert 'Forward, batch 2:' in text and 'Forward and backward, batch 2:' in text
+    cells = cells_of(text)
+    assert [row[0] for row in cells] == ['20 x 8 (2)', '2 x 16 (2)'] * 2
+    assert [row[2].split()[-1] for row in cells] == ['(collapsed)', '(literal)'] * 2
+    assert [row[4].split()[-1] for row in cells[:2]] == ['(collapsed)', '(merged)']
+    first, _ = json.loads(out.read_text())
+    assert set(first['forward']) == {'literal', 'auto', 'cached', 'sdpa'}
+    assert set(first['forward_backward']) == {'literal', 'auto', 'sdpa'}
+
+
+def test_key_only_layers_differ_in_form_alone():
+    layers = benchmark_key_only.make_layers(Case(12, 8, 2))
+    x = torch.rand(2, 12, 8)
+    expected = layers['literal'](x, None)
+    for name in ('auto', 'cached'):
+        torch.testing.assert_close(layers[name](x, None), expected)
+    assert [layer.training for layer in layers.values()] == [True, True, False, True]
+
+
+def test_key_only_leaves_attention_out_where_it_takes_too_long():
+    tokens = benchmark_key_only.MAX_PEER_TOKENS
+    assert 'sdpa' in benchmark_key_only.make_layers(Case(tokens, 8, 1))
+    assert 'sdpa' not in benchmark_key_only.make_layers(Case(tokens + 1, 8, 1))
+    row = dict(
+        Case(9, 8, 2)._asdict(), batch=1, auto_impl='literal', cached_impl='merged',
+        forward=dict(literal=4e-3, auto=2e-3, cached=1e-3),
+        forward_backward=dict(literal=6e-3, auto=3e-3))
+    assert cells_of(benchmark_key_only.markdown([row])) == [
+        ['9 x 8 (2)', '4 ms', '2 ms (literal)', '2x', '1 ms (merged)', '4x', '-', '-'],
+        ['9 x 8 (2)', '6 ms', '3 ms (literal)', '2x', '-', '-']]
+
+
+def test_key_only_cases_are_those_of_the_networks():
+    stages = {(dims, heads) for arch in ('b0', 'b1', 'b2')
+              for dims, heads in zip(LinGlo.arch_settings[arch]['embed_dims'],
+                                     LinGlo.arch_settings[arch]['num_heads'])}
+    assert {(case.dims, case.heads) for case in benchmark_key_only.CASES} == stages
+
+
+@pytest.mark.parametrize('text, message', [
+    ('784,64', "must be N,D,heads, got '784,64'"),
+    ('784,64,3', "D must be a multiple of heads, got '784,64,3'"),
+    ('784,64,0', "must be a positive integer, got '0'"),
+])
+def test_key_only_refuses_cases_that_are_none(text, message, capsys):
+    with pytest.raises(SystemExit):
+        benchmark_key_only.main(['--pairs', text])
+    assert message in capsys.readouterr().err
+
+
+# benchmark_backbones.py
+
+
+def test_backbones_print_three_rows_per_network_and_size(monkeypatch, capsys, tmp_path):
+    peers = []
+
+    def build_peer(name, dense):
+        peers.append((name, dense))
+        return torch.nn.Conv2d(3, 4, 4)
+
+    monkeypatch.setattr(benchmark_backbones, 'build_peer', build_peer)
+    out = tmp_path / 'backbones.json'
+    benchmark_backbones.main(
+        ['linglo-b0', '--sizes', '32x32', '--dense-sizes', '32x64', '--json', str(out), *TINY])
+    cells = cells_of(capsys.readouterr().out)
+    assert [row[1] for row in cells] == ['4 x 32 x 32, vectors'] * 3 + ['1 x 32 x 64, maps'] * 3
+    assert [row[2] for row in cells] == ['deployed', 'literal', 'pvt_v2_b0'] * 2
+    assert peers == [('pvt_v2_b0', False), ('pvt_v2_b0', True)]
+    rows = json.loads(out.read_text())
+    assert all(row['images_per_second'] == row['batch'] / row['seconds'] for row in rows)
+
+
+def test_backbones_show_ratios_of_the_same_images():
+    images = dict(network='linglo-b0', peer='peer', batch=4, height=8, width=8)
+    rows = [dict(images, dense=dense, form=form, seconds=seconds, images_per_second=4 / seconds)
+            for dense, times in ((False, (.02, .04, .01)), (True, (.1, .5, .3)))
+            for form, seconds in zip(('deployed', 'literal', 'peer'), times)]
+    cells = cells_of(benchmark_backbones.markdown(rows))
+    assert cells[0][3:] == ['20 ms', '200', '0.5x', '2x']
+    assert cells[3][3:] == ['100 ms', '40', '3x', '5x']
+
+
+@pytest.mark.parametrize('dense', [False, True])
+def test_backbones_give_what_their_peers_give(dense):
+    pytest.importorskip('timm')
+    contender = benchmark_backbones.CONTENDERS['linglo-b0']
+    ours = [benchmark_backbones.build_backbone(contender, dense, deployed)
+            for deployed in (True, False)]
+    peer = benchmark_backbones.build_peer(contender.peer, dense)
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        deployed, literal = (model(images) for model in ours)
+        theirs = peer(images)
+    theirs = theirs if dense else (theirs, )
+    assert [out.shape for out in deployed] == [out.shape for out in literal]
+    assert [out.shape for out in deployed] == [out.shape for out in theirs]
+    assert not ours[0].training and not ours[1].training and not peer.training
+
+
+def test_backbones_say_how_to_get_timm(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'timm', None)
+    with pytest.raises(ImportError, match='pvt_v2_b0 comes from timm: pip install timm'):
+        benchmark_backbones.build_peer('pvt_v2_b0', dense=False)
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['linglo'], 'no network linglo; there are linglo-b0, linglo-b1, linglo-b2'),
+    (['--sizes', '224'], "must be HEIGHTxWIDTH, got '224'"),
+])
+def test_backbones_refuse_what_they_do_not_know(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        benchmark_backbones.main(arguments)
+    assert message in capsys.readouterr().err
+
+
+# plot_attention_cost.py
+
+
+def test_cost_is_printed_drawn_and_drawn_again(no_processes, capsys, tmp_path):
+    figures, pictures = tmp_path / 'cost.json', [tmp_path / 'new' / 'a.png', tmp_path / 'b.png']
+    plot_attention_cost.main(
+        ['--sizes', '32', '48', '--batch', '2', '--budget', '0.0002', '--json', str(figures),
+         '--out', str(pictures[0]), *TINY])
+    text = capsys.readouterr().out
+    small, large = cells_of(text)
+    assert small[0] == '32 x 32' and '-' not in small
+    assert large[0] == '48 x 48' and large[3] == large[6] == '-' and large.count('-') == 2
+    assert large[4] == '2048 MiB'
+    assert 'matrix kept" at 48 pixels, where the matrices need more than 0.0002 GiB' in text
+    plot_attention_cost.main(['--draw', str(figures), '--out', str(pictures[1])])
+    assert cells_of(capsys.readouterr().out) == [small, large]
+    with Image.open(pictures[0]) as first, Image.open(pictures[1]) as second:
+        assert first.tobytes() == second.tobytes()
+
+
+def test_cost_has_two_panels_and_marks_what_was_not_run():
+    rows = [dict(size=size, batch=16, curve=curve, seconds=size / 100, mib=size * 10.24,
+                 left_out=None) for size in (200, 100) for curve in plot_attention_cost.CURVES]
+    rows[2].update(seconds=None, mib=None, left_out='the matrices need more than 8 GiB')
+    latency, memory = plot_attention_cost.draw(rows).axes
+    assert latency.get_ylabel() == 'latency of a batch of 16 (s)'
+    assert memory.get_ylabel() == 'memory added by a forward pass (GiB)'
+    for ax, values in ((latency, [1, 2]), (memory, [1, 2])):
+        *_, matrix, missing = ax.get_lines()
+        lines = {line.get_label(): line for line in ax.get_lines()}
+        assert list(lines['key-only'].get_xdata()) == [100, 200]
+        assert list(lines['key-only'].get_ydata()) == pytest.approx(values)
+        assert matrix.get_label() == 'dot-product, matrix kept'
+        assert list(matrix.get_xdata()) == [100] and list(missing.get_xdata()) == [200]
+        assert missing.get_color() == matrix.get_color() and missing.get_marker() == 'x'
+
+
+def test_cost_leaves_out_what_would_take_too_long_or_too_much():
+    options = plot_attention_cost.parse_args(['--budget', '1.3', '--patience', '10'])
+    rows = [dict(size=224, curve=name, seconds=seconds)
+            for name, seconds in (('key-only', 1.), ('fused', 1.), ('matrix', None))]
+    assert plot_attention_cost.left_out([], 224, options) == {}
+    assert plot_attention_cost.left_out(rows, 448, options) == {
+        'fused': 'a pass takes more than 10 s', 'matrix': 'the matrices need more than 1.3 GiB'}
+    assert plot_attention_cost.predicted_seconds(rows, 'key-only', 448) == 4
+    assert plot_attention_cost.predicted_seconds(rows, 'fused', 448) == 16
+    assert plot_attention_cost.predicted_seconds(rows, 'matrix', 448) == 0
+
+
+def test_cost_budget_is_of_logits_and_weights():
+    assert plot_attention_cost.matrix_gib(224, 16) == 2 * 16 * 56**4 * 4 / 2**30
+    assert plot_attention_cost.matrix_gib(30, 1) == plot_attention_cost.matrix_gib(32, 1)
+
+
+def test_cost_of_nothing_missing_needs_no_note():
+    assert plot_attention_cost.missing_note([dict(left_out=None)]) == ''
+
+
+def test_cost_compares_networks_that_differ_in_attention_alone():
+    models = {name: plot_attention_cost.build(name) for name in plot_attention_cost.CURVES}
+    images = torch.rand(2, 3, 40, 64)
+    with torch.no_grad():
+        fused, matrix = (models[name](images)[0] for name in ('fused', 'matrix'))
+    torch.testing.assert_close(fused, matrix)
+    for model in models.values():
+        assert not model.training and all(not part.training for part in model.modules())
+    kept = [part for part in models['matrix'].modules()
+            if isinstance(part, plot_attention_cost.MatrixAttention)]
+    assert len(kept) == sum(LinGlo.arch_settings['b0']['depths'])

@@ -1,0 +1,164 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Images per second of whole backbones: deployed, in literal form, and a peer of the same size.
+
+    python tools/analysis_tools/benchmark_backbones.py
+    python tools/analysis_tools/benchmark_backbones.py linglo-b0 --sizes 384x384 --dense-sizes
+
+All run in one process, in turn, round after round, in float32 and inference mode; a figure is the
+median over rounds. For --sizes they give one vector per image, as a classifier needs; for
+--dense-sizes four maps, as detection and segmentation need. The peers come from timm, which nothing
+else here needs: pip install timm.
+"""
+import argparse
+from functools import partial
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Type
+
+import torch
+from timing import add_options, positive, ratio, table, time_interleaved, with_unit, write_rows
+from torch import nn
+
+from mmvisionmix.models import BaseBackbone, LinGlo
+
+HEADER = ('network', 'images', 'form', 'per batch', 'images/s', 'over peer', 'over literal')
+
+
+class Contender(NamedTuple):
+    """A backbone, and what it is compared with.
+
+    Attributes:
+        backbone: Its class. The options ``impl='literal'`` and ``gap_before_norm`` are its own.
+        arch: Its size.
+        peer: Name of the peer in timm.
+    """
+    backbone: Type[BaseBackbone]
+    arch: str
+    peer: str
+
+
+CONTENDERS = {
+    'linglo-b0': Contender(LinGlo, 'b0', 'pvt_v2_b0'),
+    'linglo-b1': Contender(LinGlo, 'b1', 'pvt_v2_b1'),
+    'linglo-b2': Contender(LinGlo, 'b2', 'pvt_v2_b2'),
+}
+DEFAULT = ('linglo-b0', 'linglo-b2')
+
+
+class Images(NamedTuple):
+    """A batch of images and what is made of it: four maps if ``dense``, or else vectors."""
+    batch: int
+    height: int
+    width: int
+    dense: bool
+
+    def __str__(self) -> str:
+        outputs = 'maps' if self.dense else 'vectors'
+        return f'{self.batch} x {self.height} x {self.width}, {outputs}'
+
+
+def build_backbone(contender: Contender, dense: bool, deployed: bool) -> nn.Module:
+    """Our backbone for inference, folded if ``deployed``, or else in the paper's literal form."""
+    options = (
+        dict(out_indices=(0, 1, 2, 3)) if dense else dict(out_indices=-1, gap_before_norm=True))
+    if deployed:
+        model = contender.backbone(contender.arch, **options)
+        model.switch_to_deploy()
+    else:
+        model = contender.backbone(contender.arch, impl='literal', **options)
+    return model.eval()
+
+
+def build_peer(name: str, dense: bool) -> nn.Module:
+    """A backbone of timm for inference, without weights.
+
+    Raises:
+        ImportError: If timm is not installed.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError(f'the peer {name} comes from timm: pip install timm') from error
+    return timm.create_model(
+        name, **(dict(features_only=True) if dense else dict(num_classes=0))).eval()
+
+
+def measure(name: str, images: Images, rounds: int) -> List[dict]:
+    """Times one network, its literal form and its peer: a row each, times in seconds."""
+    contender = CONTENDERS[name]
+    models = {
+        'deployed': build_backbone(contender, images.dense, deployed=True),
+        'literal': build_backbone(contender, images.dense, deployed=False),
+        contender.peer: build_peer(contender.peer, images.dense),
+    }
+    x = torch.randn(images.batch, 3, images.height, images.width)
+    with torch.inference_mode():
+        times = time_interleaved(
+            {form: partial(model, x) for form, model in models.items()}, rounds,
+            f'{name}, {images}')
+    return [dict(images._asdict(), network=name, peer=contender.peer, form=form, seconds=seconds,
+                 images_per_second=images.batch / seconds) for form, seconds in times.items()]
+
+
+def markdown(rows: List[dict]) -> str:
+    """All figures as a table, with ratios of images per second to the peer and literal form."""
+    def key(row: dict, form: str) -> Tuple:
+        return (row['network'], str(Images(*(row[field] for field in Images._fields))), form)
+
+    seconds: Dict[Tuple, float] = {key(row, row['form']): row['seconds'] for row in rows}
+    lines = []
+    for row in rows:
+        network, images, form = key(row, row['form'])
+        lines.append((
+            network, images, form, with_unit(row['seconds'], 'ms', 1e3),
+            f'{row["images_per_second"]:.3g}',
+            ratio(seconds.get(key(row, row['peer'])), row['seconds']),
+            ratio(seconds.get(key(row, 'literal')), row['seconds'])))
+    return table(HEADER, lines)
+
+
+def read_size(text: str) -> Tuple[int, int]:
+    """Reads ``HEIGHTxWIDTH`` from the command line."""
+    sides = text.split('x')
+    if len(sides) != 2:
+        raise argparse.ArgumentTypeError(f'must be HEIGHTxWIDTH, got {text!r}')
+    return positive(sides[0]), positive(sides[1])
+
+
+def read_network(text: str) -> str:
+    """Reads the name of a contender from the command line."""
+    if text not in CONTENDERS:
+        raise argparse.ArgumentTypeError(f'no network {text}; there are {", ".join(CONTENDERS)}')
+    return text
+
+
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        'networks', nargs='*', type=read_network, default=DEFAULT, metavar='NETWORK',
+        help=f'one or more of {", ".join(CONTENDERS)} (default: {" ".join(DEFAULT)})')
+    for prefix, use, size, batch in (('', 'classification', '224x224', 4),
+                                     ('dense-', 'dense prediction', '800x1280', 1)):
+        parser.add_argument(
+            f'--{prefix}sizes', type=read_size, nargs='*', default=[read_size(size)],
+            metavar='HEIGHTxWIDTH', help=f'pixels of images for {use}, or none (default: {size})')
+        parser.add_argument(
+            f'--{prefix}batch', type=positive, default=batch, help='(default: %(default)s)')
+    add_options(parser, rounds=15)
+    return parser.parse_args(argv)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Prints the table that the command line asks for."""
+    args = parse_args(argv)
+    torch.set_num_threads(args.threads)
+    batches = [Images(args.batch, *size, dense=False) for size in args.sizes]
+    batches += [Images(args.dense_batch, *size, dense=True) for size in args.dense_sizes]
+    rows = sum((measure(name, images, args.rounds)
+                for name in args.networks for images in batches), [])
+    print(f'\n{markdown(rows)}')
+    if args.json:
+        write_rows(rows, args.json)
+
+
+if __name__ == '__main__':
+    main()

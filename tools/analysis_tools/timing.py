@@ -1,0 +1,125 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""What the benchmarks share: times of things that take turns, and memory of fresh processes."""
+import argparse
+import json
+import math
+import re
+import statistics
+import timeit
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Callable, Dict, Iterable, List, Optional, Sequence
+
+import torch
+from rich.progress import track
+from torch.utils.benchmark import Timer
+
+SLOW = 1.
+"""Seconds. A slower run is called once per round, and not twice more to warm up."""
+STATUS = Path('/proc/self/status')  # of Linux
+Runs = Dict[str, Callable[[], object]]
+
+
+def time_interleaved(
+        runs: Runs, rounds: int, title: str, slow_rounds: Optional[int] = None) -> Dict[str, float]:
+    """Times runs that take turns, round after round, so that all meet the same disturbances.
+
+    Args:
+        runs (dict[str, Callable]): What to time, by name.
+        rounds (int): Number of rounds, after one that warms up.
+        title (str): What to write beside the progress bar.
+        slow_rounds (int, optional): Rounds of a run that takes longer than ``SLOW``. Defaults to
+            None: as many as of the others.
+
+    Returns:
+        dict[str, float]: Median seconds of each run.
+    """
+    timers = {name: Timer('run()', globals=dict(run=run), num_threads=torch.get_num_threads())
+              for name, run in runs.items()}
+    times: Dict[str, List[float]] = {name: [] for name in runs}
+    for _ in track(range(rounds + 1), description=title):
+        for name, seen in times.items():
+            if seen and min(seen) <= SLOW:
+                seen.append(timers[name].timeit(1).median)
+            elif slow_rounds is None or len(seen) <= slow_rounds:
+                seen.append(timeit.timeit(runs[name], number=1))
+    return {name: statistics.median(seen[1:]) for name, seen in times.items()}
+
+
+def peak_memory(prepare: Callable[..., Callable[[], object]], warm_up: Sequence,
+                case: Sequence) -> float:
+    """Memory that a run without gradients needs on top of its inputs and weights.
+
+    Args:
+        prepare (Callable): Function of a module, which a fresh process can import. Its result is
+            the run.
+        warm_up (Sequence): Arguments of ``prepare`` for a small run, which loads libraries.
+        case (Sequence): Arguments of ``prepare`` for the run in question.
+
+    Returns:
+        float: MiB that the run adds to the peak of a fresh process; NaN where unknown.
+    """
+    if not STATUS.exists():
+        return math.nan
+    with get_context('spawn').Pool(
+            1, initializer=_set_threads, initargs=(torch.get_num_threads(), )) as pool:
+        return pool.apply(_added_memory, (prepare, warm_up, case))
+
+
+def positive(text: str) -> int:
+    """Reads a positive integer from the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'must be a positive integer, got {text!r}')
+    return int(text)
+
+
+def add_options(parser: argparse.ArgumentParser, rounds: int) -> None:
+    """Adds the options that all benchmarks of layers and networks have."""
+    parser.add_argument(
+        '--rounds', type=positive, default=rounds, help='(default: %(default)s)')
+    parser.add_argument(
+        '--threads', type=positive, default=2, help='CPU threads (default: %(default)s)')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='also write all figures')
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [f'| {" | ".join(row)} |' for row in (header, *rows)]
+    return '\n'.join((lines[0], '|---' * len(header) + '|', *lines[1:]))
+
+
+def with_unit(value: Optional[float], unit: str, scale: float = 1.) -> str:
+    """A figure times ``scale`` with three digits or more, or a dash if it is not known."""
+    if value is None or math.isnan(value):
+        return '-'
+    value *= scale
+    return f'{value:.0f} {unit}' if value >= 100 else f'{value:.3g} {unit}'
+
+
+def ratio(slower: Optional[float], faster: Optional[float]) -> str:
+    """How many times faster something is, or a dash if either time is not known."""
+    return f'{slower / faster:.3g}x' if slower and faster else '-'
+
+
+def write_rows(rows: List[dict], path: Path) -> None:
+    """Writes all figures as JSON."""
+    path.write_text(json.dumps(rows, indent=1) + '\n', encoding='utf-8')
+
+
+def _set_threads(threads: int) -> None:
+    torch.set_num_threads(threads)
+
+
+def _added_memory(prepare: Callable[..., Callable[[], object]], warm_up: Sequence,
+                  case: Sequence) -> float:
+    with torch.no_grad():
+        prepare(*warm_up)()
+        run = prepare(*case)
+        before = _peak()
+        run()
+    return _peak() - before
+
+
+def _peak() -> float:
+    """Peak resident memory in MiB; getrusage would carry over that of the parent process."""
+    return int(re.search(r'VmHWM:\s+(\d+) kB', STATUS.read_text()).group(1)) / 1024
