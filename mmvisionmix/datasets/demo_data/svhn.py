@@ -62,7 +62,7 @@ def write_svhn(out: Union[str, Path], recipe: Recipe, track: Track = iter) -> bo
     def draw() -> Dict[str, bytes]:
         files = {CREDITS: CREDITS_TEXT.encode()}
         for split, name in FILES.items():
-            files[name] = _encode_mat(draw_digits(recipe, split, track))
+            files[name] = encode_mat(draw_digits(recipe, split, track))
         return files
 
     return write_once(out, dict(layout='svhn', revision=REVISION, **asdict(recipe)), draw)
@@ -107,17 +107,17 @@ def draw_digits(recipe: Recipe, split: str, track: Track) -> List[Picture]:
     ]
 
 
-def _colour(rng: np.random.Generator, ink: np.ndarray) -> np.ndarray:
-    """Enlarges a digit and paints ink and paper in a dark and a light colour: (32, 32, 3)."""
+def enlarge(ink: np.ndarray) -> np.ndarray:
+    """Enlarges a digit (8, 8) to (32, 32), ink from 0 to 1."""
     large = Image.fromarray(ink.astype(np.float32)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-    share = np.clip(np.asarray(large), 0, 1)[..., None]
-    dark, light = rng.uniform(10, 100, 3), rng.uniform(155, 245, 3)
-    paper, pen = rng.permutation([dark, light])
-    return np.round(paper + (pen - paper) * share).astype(np.uint8)
+    return np.clip(np.asarray(large), 0, 1)
 
 
-def _encode_mat(pictures: List[Picture]) -> bytes:
-    """A MATLAB file with images X (32, 32, 3, N) and labels y (N, 1), where 10 is the digit 0."""
+def encode_mat(pictures: List[Picture]) -> bytes:
+    """Encodes pictures of 32x32 pixels as SVHN's MATLAB file.
+
+    It holds images X, shape (32, 32, 3, N), and labels y, shape (N, 1), where 10 is the digit 0.
+    """
     from scipy.io import savemat  # scikit-learn, where the digits come from, brings it
 
     buffer = BytesIO()
@@ -126,3 +126,11 @@ def _encode_mat(pictures: List[Picture]) -> bytes:
     savemat(buffer, dict(X=images, y=np.array(labels, np.uint8)), do_compression=True)
     header = b'MATLAB 5.0 MAT-file, demo data made by mmvisionmix'.ljust(MAT_HEADER_SIZE)
     return header + buffer.getvalue()[MAT_HEADER_SIZE:]
+
+
+def _colour(rng: np.random.Generator, ink: np.ndarray) -> np.ndarray:
+    """Enlarges a digit and paints ink and paper in a dark and a light colour: (32, 32, 3)."""
+    share = enlarge(ink)[..., None]
+    dark, light = rng.uniform(10, 100, 3), rng.uniform(155, 245, 3)
+    paper, pen = rng.permutation([dark, light])
+    return np.round(paper + (pen - paper) * share).astype(np.uint8)
