@@ -1,5 +1,12 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """The mixers' mathematics: plain functions on tensors that import torch alone."""
+from .group_attention import (
+    GroupAttentionWeights,
+    PropagationWeights,
+    check_group_attention_impl,
+    fold_group_queries,
+    group_attention,
+)
 from .key_only_attention import (
     FoldedWeights,
     KeyOnlyWeights,
@@ -24,8 +31,10 @@ from .reparam import (
 )
 
 __all__ = [
-    'BatchNormStatistics', 'Convolution', 'FoldedWeights', 'KeyOnlyWeights', 'add_parallel',
+    'BatchNormStatistics', 'Convolution', 'FoldedWeights', 'GroupAttentionWeights',
+    'KeyOnlyWeights', 'PropagationWeights', 'add_parallel', 'check_group_attention_impl',
     'check_key_only_impl', 'check_large_kernel_impl', 'choose_key_only_impl',
     'choose_large_kernel_impl', 'depthwise_identity', 'fit_kernel', 'fold_batch_norm',
-    'fold_key_only_weights', 'key_only_attention', 'large_kernel_mix', 'toeplitz_matrix'
+    'fold_group_queries', 'fold_key_only_weights', 'group_attention', 'key_only_attention',
+    'large_kernel_mix', 'toeplitz_matrix'
 ]

@@ -29,9 +29,15 @@ SMALL = dict(
         arch=dict(
             embed_dims=(8, 12, 16, 24), depths=(1, 2, 1, 1), num_heads=(1, 2, 4, 3),
             mlp_ratios=(3, 2, 2, 2)),
+        out_indices=(0, 2, 3)),
+    MCGANet=dict(
+        arch=dict(
+            embed_dims=(8, 16, 16, 32), depths=(1, 2, 1, 1), num_heads=(1, 2, 4, 2),
+            mlp_ratios=(3, 2, 2, 2)),
+        num_groups=5,
         out_indices=(0, 2, 3)))
 # Settings for its full sizes on images of about 64 pixels.
-FULL = dict(LKCAViT=dict(img_size=64, patch_size=8), LinGlo=dict())
+FULL = dict(LKCAViT=dict(img_size=64, patch_size=8), LinGlo=dict(), MCGANet=dict())
 
 
 def build(name, **kwargs):

@@ -3,5 +3,6 @@
 from .base import BaseBackbone
 from .linglo import LinGlo
 from .lkca_vit import LKCAViT
+from .mcganet import MCGANet
 
-__all__ = ['BaseBackbone', 'LKCAViT', 'LinGlo']
+__all__ = ['BaseBackbone', 'LKCAViT', 'LinGlo', 'MCGANet']

@@ -97,7 +97,8 @@ class BaseBackbone(BaseModule):
             dict: A copy of the settings.
 
         Raises:
-            ValueError: If the name is unknown, or the dict lacks a key or has one too many.
+            ValueError: If the name is unknown, or the dict lacks a key, has one too many, or has
+                settings per stage for different numbers of stages.
         """
         known = cls.arch_settings
         if isinstance(arch, dict):
@@ -105,6 +106,10 @@ class BaseBackbone(BaseModule):
             if set(arch) != keys:
                 raise ValueError(f'an arch dict of {cls.__name__} has the keys {sorted(keys)}, '
                                  f'got {sorted(arch)}')
+            stages = {len(value) for value in arch.values() if isinstance(value, (tuple, list))}
+            if len(stages) > 1:
+                raise ValueError(f'an arch dict of {cls.__name__} has one value per stage, got '
+                                 f'{arch}')
             return dict(arch)
         if arch.lower() not in known:
             near = difflib.get_close_matches(arch.lower(), known, n=1)

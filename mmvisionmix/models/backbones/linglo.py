@@ -217,8 +217,6 @@ class LinGlo(BaseBackbone):
         super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
         settings = self.get_arch(arch)
         dims, depths = settings['embed_dims'], settings['depths']
-        if len({len(values) for values in settings.values()}) > 1:
-            raise ValueError(f'an arch has one value per stage of every setting, got {settings}')
         self.set_out_indices(out_indices, depths)
         if isinstance(arch, str):
             self.pretraining_config = f'configs/linglo/linglo-{arch.lower()}_8xb128-300e_in1k'
@@ -258,8 +256,8 @@ class LinGlo(BaseBackbone):
 
         Returns:
             tuple[Tensor]: One map per emitted stage, shape (B, C, H, W), where H and W are a
-            quarter, eighth, 16th and 32nd of the image's, rounded up; or, with
-            ``gap_before_norm``, one vector per emitted stage, shape (B, C).
+            quarter, eighth, 16th and 32nd of the image's, rounded up, unless ``patch_sizes`` say
+            otherwise; or, with ``gap_before_norm``, one vector per emitted stage, shape (B, C).
         """
         x = self.stem(x.permute(0, 2, 3, 1))  # (B, H, W, C), here and below
         outs = []
@@ -277,8 +275,9 @@ class LinGlo(BaseBackbone):
     def _make_embeddings(self, channels: Sequence[int], patch_sizes: Optional[Sequence[int]],
                          grid: Optional[Tuple[int, int]]) -> List[nn.Module]:
         """The stem and what leads into later stages; ``grid`` is that of the image."""
-        strides = patch_sizes or (4, 2, 2, 2)
-        kernels = patch_sizes or (7, 3, 3, 3)
+        later = self.num_stages - 1
+        strides = patch_sizes or (4, *(2, ) * later)
+        kernels = patch_sizes or (7, *(3, ) * later)
         embeddings: List[nn.Module] = []
         for i in range(self.out_indices[-1] + 1):
             if strides[i] == 1:

@@ -1,7 +1,9 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """Modules that own parameters and call the functions of :mod:`mmvisionmix.ops`."""
+from .channel_norm import ChannelNorm
 from .conditional_positional_encoding import ConditionalPositionalEncoding
 from .conv_ffn import ConvFFN
+from .group_attention import GroupAttention
 from .key_only_attention import KeyOnlyAttention
 from .large_kernel_attention import LargeKernelAttention
 from .mb_conv import MBConv, SqueezeExcitation
@@ -10,7 +12,7 @@ from .position_embedding import PositionEmbedding, resize_pos_embed
 from .self_attention import SelfAttention
 
 __all__ = [
-    'ConditionalPositionalEncoding', 'ConvFFN', 'KeyOnlyAttention', 'LargeKernelAttention',
-    'MBConv', 'ParameterCache', 'PositionEmbedding', 'SelfAttention', 'SqueezeExcitation',
-    'may_cache', 'resize_pos_embed'
+    'ChannelNorm', 'ConditionalPositionalEncoding', 'ConvFFN', 'GroupAttention',
+    'KeyOnlyAttention', 'LargeKernelAttention', 'MBConv', 'ParameterCache', 'PositionEmbedding',
+    'SelfAttention', 'SqueezeExcitation', 'may_cache', 'resize_pos_embed'
 ]

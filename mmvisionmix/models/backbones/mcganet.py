@@ -1,0 +1,181 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+from typing import List, Sequence, Tuple, Union
+
+from mmcv.cnn.bricks import DropPath
+from mmcv.cnn.bricks.transformer import AdaptivePadding
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmvisionmix.registry import MODELS
+
+from ..layers import ChannelNorm, GroupAttention
+from .base import BaseBackbone, Stage, drop_path_rates
+
+
+class PatchEmbedding(nn.Sequential):
+    """A convolution of patches that do not overlap, and a norm.
+
+    The bottom and right are padded with zeros to a multiple of the patch size.
+
+    Args:
+        in_channels (int): Channels of the input.
+        embed_dims (int): Channels of the output.
+        patch_size (int): Side of a patch.
+        groups (int): Groups of the convolution. Defaults to 1.
+    """
+
+    def __init__(self, in_channels: int, embed_dims: int, patch_size: int, groups: int = 1) -> None:
+        super().__init__(
+            AdaptivePadding(patch_size, patch_size, padding='corner'),
+            nn.Conv2d(in_channels, embed_dims, patch_size, patch_size, groups=groups),
+            ChannelNorm(embed_dims))
+
+
+class MCGABlock(BaseModule):
+    """Pre-norm residual block of MCGA attention and an MLP (Fig. 2).
+
+    Args:
+        embed_dims (int): Number of channels C.
+        attention (nn.Module): Maps (B, C, H, W) to the same shape.
+        mlp_ratio (int): Hidden channels of the MLP, as a multiple of C.
+        drop_rate (float): Dropout in the MLP. Defaults to 0.
+        drop_path_rate (float): Stochastic-depth rate of both branches. Defaults to 0.
+    """
+
+    def __init__(self,
+                 embed_dims: int,
+                 attention: nn.Module,
+                 mlp_ratio: int,
+                 drop_rate: float = 0.,
+                 drop_path_rate: float = 0.) -> None:
+        super().__init__()
+        self.norm1 = ChannelNorm(embed_dims)
+        self.attention = attention
+        self.norm2 = ChannelNorm(embed_dims)
+        hidden_dims = embed_dims * mlp_ratio
+        self.mlp = nn.Sequential(
+            nn.Conv2d(embed_dims, hidden_dims, 1), nn.GELU(), nn.Dropout(drop_rate),
+            nn.Conv2d(hidden_dims, embed_dims, 1), nn.Dropout(drop_rate))
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to the same shape."""
+        x = x + self.drop_path(self.attention(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+@MODELS.register_module()
+class MCGANet(BaseBackbone):
+    """MCGANet: multi-scale convolutions meet group attention, in a four-stage pyramid.
+
+    From Vo et al., "Multi-scale Convolutions Meet Group Attention for Dense Prediction Tasks",
+    Section 3: patch embeddings by convolutions, depthwise from the second on, and blocks of MCGA
+    attention (Eq. 1-3) and an MLP. Maps are (B, C, H, W) throughout. Images of any size are taken:
+    what is short of a patch is padded with zeros at the bottom and right.
+
+    Inferred, as the paper does not say: biases, norms after patch embeddings, and one layer norm
+    per emitted stage.
+
+    Args:
+        arch (str | dict): ``'base'``, the paper's only network, or a dict with the keys
+            ``embed_dims``, ``depths``, ``num_heads`` and ``mlp_ratios``, each with one value per
+            stage, where channels are multiples of the last stage's. Defaults to ``'base'``.
+        in_channels (int): Channels of the input image. Defaults to 3.
+        out_indices (int | Sequence[int]): Stages to emit; negative ones count from the end.
+            Stages past the last of them are not built. Defaults to (0, 1, 2, 3).
+        num_groups (int): Group tokens of every block. Defaults to 8.
+        kernel_sizes (Sequence[int]): See :class:`GroupAttention`. Defaults to (3, 5).
+        qkv_bias (bool): See :class:`GroupAttention`. Defaults to True.
+        share_groups (bool): See :class:`GroupAttention`. Defaults to False.
+        fusion (str): See :class:`GroupAttention`. Defaults to ``'separate'``.
+        gap_before_norm (bool): Whether to emit vectors (B, C), averages over positions and then
+            normalised, as classifiers want, instead of normalised maps. Defaults to False.
+        impl (str): Form of the attention, see :func:`mmvisionmix.ops.group_attention`. Defaults to
+            ``'auto'``.
+        drop_rate (float): Dropout in MLPs. Defaults to 0.
+        drop_path_rate (float): Stochastic-depth rate of the last block. Defaults to 0.
+        frozen_stages (int): See :class:`BaseBackbone`. Defaults to -1.
+        norm_eval (bool): See :class:`BaseBackbone`; there are no batch norms. Defaults to False.
+        with_cp (bool): See :class:`BaseBackbone`. Defaults to False.
+        init_cfg (dict | list[dict], optional): See :class:`BaseBackbone`. Defaults to truncated
+            normal linear layers and convolutions with a standard deviation of 0.02.
+
+    Raises:
+        ValueError: If an option is none of those above, or has not one value per stage.
+
+    Example:
+        >>> import torch
+        >>> from mmvisionmix.models import MCGANet
+        >>> backbone = MCGANet().eval()
+        >>> [tuple(out.shape) for out in backbone(torch.rand(1, 3, 224, 160))]
+        [(1, 32, 56, 40), (1, 64, 28, 20), (1, 128, 14, 10), (1, 256, 7, 5)]
+    """
+
+    arch_settings = {
+        'base': dict(  # 10.30M with the classifier's head
+            embed_dims=(32, 64, 128, 256), depths=(2, 2, 6, 6), num_heads=(2, 2, 4, 8),
+            mlp_ratios=(4, 4, 4, 4)),
+    }
+    default_init_cfg = [
+        dict(type='TruncNormal', layer='Linear', std=0.02),
+        dict(type='TruncNormal', layer='Conv2d', std=0.02)
+    ]
+    pretraining_config = 'configs/mcganet/mcganet_8xb128-300e_in1k'
+
+    def __init__(self,
+                 arch: Union[str, dict] = 'base',
+                 in_channels: int = 3,
+                 out_indices: Union[int, Sequence[int]] = (0, 1, 2, 3),
+                 num_groups: int = 8,
+                 kernel_sizes: Sequence[int] = (3, 5),
+                 qkv_bias: bool = True,
+                 share_groups: bool = False,
+                 fusion: str = 'separate',
+                 gap_before_norm: bool = False,
+                 impl: str = 'auto',
+                 drop_rate: float = 0.,
+                 drop_path_rate: float = 0.,
+                 frozen_stages: int = -1,
+                 norm_eval: bool = False,
+                 with_cp: bool = False,
+                 init_cfg: Union[dict, List[dict], None] = None) -> None:
+        super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
+        settings = self.get_arch(arch)
+        dims, depths = settings['embed_dims'], settings['depths']
+        self.set_out_indices(out_indices, depths)
+        self.gap_before_norm = gap_before_norm
+
+        def make_block(stage: int, rate: float) -> nn.Module:
+            attention = GroupAttention(
+                dims[stage], settings['num_heads'][stage], num_groups, kernel_sizes, qkv_bias,
+                share_groups, fusion, impl)
+            return MCGABlock(
+                dims[stage], attention, settings['mlp_ratios'][stage], drop_rate, rate)
+
+        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
+        self.stem = PatchEmbedding(in_channels, dims[0], 4)
+        self.stages = nn.ModuleList(
+            Stage(PatchEmbedding(dims[i - 1], dims[i], 2, dims[i - 1]) if i else nn.Identity(),
+                  [make_block(i, next(rates)) for _ in range(depths[i])])
+            for i in range(self.out_indices[-1] + 1))
+        self.norms = nn.ModuleDict({str(i): ChannelNorm(dims[i]) for i in self.out_indices})
+        self.freeze_stages()
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        """Maps images to feature maps.
+
+        Args:
+            x (Tensor): Images, shape (B, in_channels, height, width).
+
+        Returns:
+            tuple[Tensor]: One map per emitted stage, shape (B, C, H, W), where H and W are a
+            quarter, eighth, 16th and 32nd of the image's, rounded up; or, with
+            ``gap_before_norm``, one vector per emitted stage, shape (B, C).
+        """
+        x = self.stem(x)
+        outs = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x, self.maybe_checkpoint)
+            if i in self.out_indices:
+                outs.append(self.norms[str(i)](x.mean((2, 3)) if self.gap_before_norm else x))
+        return tuple(outs)
