@@ -21,6 +21,7 @@ COUNTINGS = ('literal', 'convolution', 'modules')
 FORMS = {
     'mmvisionmix.LKCAViT': dict(literal='gemm', convolution='conv', modules='gemm'),
     'mmvisionmix.LinGlo': dict.fromkeys(COUNTINGS, 'literal'),
+    'mmvisionmix.MCGANet': dict.fromkeys(COUNTINGS, 'literal'),
 }
 DETECTION_SIZE = (800, 1280)
 # Training crops, and the argument that gives their size.
@@ -54,8 +55,8 @@ def count_complexity(
         counting: How to count products of tokens by tokens in a backbone of this package:
             ``'literal'`` as products of matrices, ``'convolution'`` likewise, but the mixing
             product of LKCA as Algorithm 2 of its paper, ``'modules'`` not at all, as counters
-            that only see modules do. Key-only attention has none, and is always counted as in
-            Eq. 2-4 of its paper.
+            that only see modules do. Key-only attention and group attention have none, and are
+            always counted as in Eq. 2-4 and Eq. 1-3 of their papers.
         deployed: Whether to fold the backbone first, see
             :meth:`mmvisionmix.models.BaseBackbone.switch_to_deploy`. One that is not of this
             package stays as it is.
@@ -113,6 +114,7 @@ def _count(model: str, scope: str, size: Tuple[int, int], counting: str,
     analyzer = FlopAnalyzer(traced, torch.rand(1, 3, *size))
     analyzer.unsupported_ops_warnings(False)
     analyzer.uncalled_modules_warnings(False)
+    analyzer.set_op_handle('aten::_convolution_mode', _count_convolution)
     if kind.startswith('mmvisionmix.'):
         analyzer.set_op_handle('aten::scaled_dot_product_attention', _count_attention)
     macs = analyzer.total()
@@ -127,6 +129,11 @@ def _count_attention(inputs: List[Any], outputs: List[Any]) -> int:
     """Multiply-adds of softmax attention: one per query, key and channel of keys and of values."""
     query, key, value = map(get_shape, inputs[:3])
     return math.prod(query[:-1]) * key[-2] * (key[-1] + value[-1])
+
+
+def _count_convolution(inputs: List[Any], outputs: List[Any]) -> int:
+    """Multiply-adds of a convolution with padding='same', which MMEngine does not see."""
+    return math.prod(get_shape(outputs[0])) * math.prod(get_shape(inputs[1])[1:])
 
 
 def _parameters(module: nn.Module) -> int:

@@ -28,6 +28,11 @@ def linglo(**options):
         **options)
 
 
+def mcganet(**options):
+    arch = dict(embed_dims=(WIDTH, ), depths=(DEPTH, ), num_heads=(2, ), mlp_ratios=(4, ))
+    return classifier(type='mmvisionmix.MCGANet', arch=arch, out_indices=-1, **options)
+
+
 def lkca(**options):
     return classifier(
         type='mmvisionmix.LKCAViT', img_size=SIDE, patch_size=4,
@@ -44,6 +49,18 @@ def test_key_only_attention_is_counted_on_its_literal_form_whatever_the_config_s
     # top; what is linear in tokens and channels is not counted.
     assert dot_product - key_only == DEPTH * 2 * tokens**2 * WIDTH
     assert count_complexity(linglo(attention='dot-product'), 'modules').macs == key_only
+
+
+def test_group_attention_is_counted_on_its_literal_form_whatever_the_config_says():
+    tokens, groups, kernel = (SIDE // 4)**2, 8, 5
+    one, two = (
+        count_complexity(mcganet(kernel_sizes=sizes)).macs for sizes in ((3, ), (3, kernel)))
+    # A branch more: its convolution, both products with groups, the projection of tokens, and
+    # those of keys and values.
+    assert two - one == DEPTH * (
+        tokens * WIDTH * (kernel**2 + 2 * groups + WIDTH) + 2 * groups * WIDTH**2)
+    assert count_complexity(mcganet(impl='folded')).macs == two
+    assert count_complexity(mcganet(), 'modules').macs == two
 
 
 def test_mixing_product_of_lkca_is_counted_in_three_ways():

@@ -41,14 +41,14 @@ class PropagationWeights(NamedTuple):
         conv: Depthwise kernels, shape (D, 1, k, k); ``conv_bias``: shape (D).
         key: K_k, shape (D, D).
         value: V_k, shape (D, D); ``value_bias``: shape (D).
-        proj: W_k, shape (D, D).
+        proj: W_k, shape (D, D), or None if all branches share one.
     """
     conv: Tensor
     conv_bias: Tensor
     key: Tensor
     value: Tensor
     value_bias: Optional[Tensor]
-    proj: Tensor
+    proj: Optional[Tensor]
 
 
 class GroupAttentionWeights(NamedTuple):
@@ -64,6 +64,7 @@ class GroupAttentionWeights(NamedTuple):
         expand: First layer of the MLP over groups, shape (E, G); ``expand_bias``: shape (E).
         reduce: Second layer, shape (G, E); ``reduce_bias``: shape (G).
         branches: One per convolution.
+        proj: The W_k that all branches share, shape (D, D), or None if each has its own.
         bias: Of the output, shape (D).
     """
     tokens: Tensor
@@ -80,6 +81,7 @@ class GroupAttentionWeights(NamedTuple):
     reduce: Tensor
     reduce_bias: Tensor
     branches: Tuple[PropagationWeights, ...]
+    proj: Optional[Tensor]
     bias: Tensor
 
 
@@ -134,14 +136,17 @@ def _mix_literal(x: Tensor, weights: GroupAttentionWeights, num_heads: int) -> T
     key = F.linear(tokens, weights.key)
     value = F.linear(tokens, weights.value, weights.value_bias)
     groups = _mix_groups(_attend(query, key, value, num_heads), weights)  # (B, G, D)
-    mixed = weights.bias
+    branches = []
     for branch in weights.branches:
         image = tokens.transpose(1, 2).unflatten(2, x.shape[2:])
         query = _convolve(image, branch).flatten(2).transpose(1, 2)
         key = F.linear(groups, branch.key)
         value = F.linear(groups, branch.value, branch.value_bias)
-        mixed = mixed + F.linear(_attend(query, key, value, num_heads), branch.proj)
-    return mixed.transpose(1, 2).unflatten(2, x.shape[2:])
+        out = _attend(query, key, value, num_heads)
+        branches.append(out if branch.proj is None else F.linear(out, branch.proj))
+    mixed = sum(branches)
+    mixed = mixed if weights.proj is None else F.linear(mixed, weights.proj)
+    return (mixed + weights.bias).transpose(1, 2).unflatten(2, x.shape[2:])
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, num_heads: int) -> Tensor:
@@ -176,7 +181,8 @@ def _mix_folded(x: Tensor, weights: GroupAttentionWeights, num_heads: int,
         logits = torch.bmm(key / math.sqrt(key.shape[2]), query)
         attentions.append(logits.softmax(1).view(batch, -1, query.shape[2]))  # (B, h * G, N)
         value = _by_head(F.linear(groups, branch.value, branch.value_bias), num_heads)
-        proj = branch.proj.t().unflatten(0, (num_heads, -1))  # (h, d, D)
+        proj = weights.proj if branch.proj is None else branch.proj
+        proj = proj.t().unflatten(0, (num_heads, -1))  # (h, d, D)
         values.append(torch.matmul(value.unflatten(0, (batch, -1)), proj).flatten(1, 2))
     attention, value = torch.cat(attentions, 1), torch.cat(values, 1).transpose(1, 2)
     mixed = torch.baddbmm(weights.bias[:, None], value, attention.to(value.dtype))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
@@ -57,6 +58,21 @@ PUBLISHED = {
         'twins-svt-s': 28.3, 'swin-t': 31.9},
 }
 COMPARISONS = [(network, task) for task, networks in PUBLISHED.items() for network in networks]
+# Where the networks are that MCGANet is compared with in its Tables 2 to 4.
+MCGANET_TABLES = {
+    'retinanet_8xb2-1x_coco': (
+        'linglo/r18', 'mcganet/poolformer-s12', 'linglo/r50', 'linglo/pvt-tiny'),
+    'mask-rcnn_8xb2-1x_coco': ('mcganet/r18', 'mcganet/pvt-tiny', 'mcganet/r50'),
+    'fpn_4xb4-80k_ade20k-512x512': ('mcganet/r18', 'mcganet/pvt-tiny', 'mcganet/r50'),
+}
+# Each network compared with, and the one whose schedule it shares.
+TRAINED_ALIKE = [
+    *((f'linglo/{network}_{task}', f'linglo/linglo-b0_{task}') for network, task in COMPARISONS),
+    *((f'{network}_{task}', f'mcganet/mcganet_{task}')
+      for task, networks in MCGANET_TABLES.items() for network in networks)]
+DENSE = [
+    *(f'linglo/linglo-{arch}_{task}' for task in PUBLISHED for arch in ('b0', 'b1', 'b2')),
+    *(f'mcganet/mcganet_{task}' for task in MCGANET_TABLES)]
 load = lru_cache(maxsize=None)(Config.fromfile)
 
 
@@ -88,8 +104,9 @@ def test_config_names_its_backbone_by_scope_and_its_model_runs(file):
     assert 'custom_imports' not in cfg
     assert cfg.model.backbone.type.startswith('mmvisionmix.') != is_comparison(file)
     model = build_model(cfg.model, cfg.default_scope).eval()
+    samples = [DetDataSample(metainfo=dict(img_shape=(64, 96)))]  # for detectors with two stages
     with torch.no_grad():
-        assert len(model(torch.rand(1, 3, 64, 96), mode='tensor'))
+        assert len(model(torch.rand(1, 3, 64, 96), samples, mode='tensor'))
 
 
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)
@@ -231,20 +248,46 @@ def test_ablations_share_the_network_and_the_data_of_the_full_length():
     assert {key for key in full if full[key] != short[key]} == {'param_scheduler', 'train_cfg'}
 
 
-def test_norms_and_biases_and_positions_do_not_decay():
-    cfg = load(LINGLO / 'linglo-b0-wo-c_8xb128-100e_in1k.py')
+def test_mcganet_is_trained_on_imagenet_as_in_section_4():
+    cfg = load(CONFIGS / 'mcganet/mcganet_8xb128-300e_in1k.py')
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-3, 0.05)
+    linear, cosine = cfg.param_scheduler
+    assert linear.end == cosine.begin == 5 and cosine.T_max == 295
+    steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
+    assert list(steps) == [
+        'LoadImageFromFile', 'RandomResizedCrop', 'RandomFlip', 'RandAugment', 'PackInputs']
+    assert steps['RandomResizedCrop'].scale == 224
+    assert cfg.test_dataloader.dataset.pipeline[2].crop_size == 224
+    assert [augment.type for augment in cfg.model.train_cfg.augments] == ['Mixup', 'CutMix']
+    head = cfg.model.head
+    assert head.loss.type == 'LabelSmoothLoss' and head.loss.label_smooth_val == 0.1
+    layers = build_model(cfg.model, cfg.default_scope).head.layers
+    assert [layer.fc.weight.shape for layer in layers] == [(1280, 256), (1000, 1280)]
+
+
+@pytest.mark.parametrize('name, custom', (
+    ('linglo/linglo-b0-wo-c_8xb128-100e_in1k', 'position.weight'),
+    ('mcganet/mcganet_8xb128-300e_in1k', 'attention.tokens')))
+def test_norms_and_biases_and_learned_tokens_do_not_decay(name, custom):
+    cfg = load(CONFIGS / f'{name}.py')
     model = build_model(cfg.model, cfg.default_scope)
     groups = build_optim_wrapper(model, cfg.optim_wrapper.to_dict()).optimizer.param_groups
     decaying = {id(group['params'][0]) for group in groups if group['weight_decay']}
+    assert any(name.endswith(custom) for name, _ in model.named_parameters())
     for name, parameter in model.named_parameters():
-        kept = parameter.ndim == 1 or name.endswith('position.weight')
+        kept = parameter.ndim == 1 or name.endswith(custom)
         assert (id(parameter) in decaying) != kept, name
     assert {group['weight_decay'] for group in groups} == {0, 0.05}
 
 
-def test_retinanet_is_trained_as_in_section_4_2():
-    cfg = load(LINGLO / 'linglo-b0_retinanet_8xb2-1x_coco.py')
-    assert cfg.model.type == 'RetinaNet' and cfg.train_cfg.max_epochs == 12
+@pytest.mark.parametrize('name, detector, metric', (
+    ('linglo/linglo-b0_retinanet', 'RetinaNet', 'bbox'),
+    ('mcganet/mcganet_retinanet', 'RetinaNet', 'bbox'),
+    ('mcganet/mcganet_mask-rcnn', 'MaskRCNN', ['bbox', 'segm'])))
+def test_detectors_are_trained_as_in_their_papers(name, detector, metric):
+    cfg = load(CONFIGS / f'{name}_8xb2-1x_coco.py')
+    assert cfg.model.type == detector and cfg.train_cfg.max_epochs == 12
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-4, 1e-4)
     decay = cfg.param_scheduler[-1]
@@ -252,11 +295,12 @@ def test_retinanet_is_trained_as_in_section_4_2():
     for loader in (cfg.train_dataloader, cfg.test_dataloader):
         resize, = (step for step in loader.dataset.pipeline if step.type == 'Resize')
         assert resize.scale == (1333, 800) and resize.keep_ratio
-    assert cfg.val_evaluator.type == 'CocoMetric' and cfg.val_evaluator.metric == 'bbox'
+    assert cfg.val_evaluator.type == 'CocoMetric' and cfg.val_evaluator.metric == metric
 
 
-def test_semantic_fpn_is_trained_as_in_section_4_3():
-    cfg = load(LINGLO / 'linglo-b0_fpn_4xb8-40k_ade20k-512x512.py')
+@pytest.mark.parametrize('name', ('linglo/linglo-b0_fpn_4xb8-40k', 'mcganet/mcganet_fpn_4xb4-80k'))
+def test_semantic_fpn_is_trained_as_in_the_papers(name):
+    cfg = load(CONFIGS / f'{name}_ade20k-512x512.py')
     assert cfg.model.decode_head.type == 'FPNHead' and cfg.model.decode_head.num_classes == 150
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-4, 1e-4)
@@ -270,25 +314,23 @@ def test_semantic_fpn_is_trained_as_in_section_4_3():
     assert cfg.val_evaluator.type == 'IoUMetric' and cfg.val_evaluator.iou_metrics == ['mIoU']
 
 
-@pytest.mark.parametrize('task', PUBLISHED)
-def test_dense_linglo_starts_from_weights_that_an_option_names(task):
-    for arch in ('b0', 'b1', 'b2'):
-        model = load(LINGLO / f'linglo-{arch}_{task}.py').model
-        assert model.backbone.init_cfg == dict(
-            type='Pretrained', checkpoint=None, prefix='backbone.')
-        assert not model.get('pretrained')
+@pytest.mark.parametrize('name', DENSE)
+def test_dense_network_starts_from_weights_that_an_option_names(name):
+    model = load(CONFIGS / f'{name}.py').model
+    assert model.backbone.init_cfg == dict(type='Pretrained', checkpoint=None, prefix='backbone.')
+    assert not model.get('pretrained')
 
 
-@pytest.mark.parametrize('network, task', COMPARISONS)
-def test_rows_of_tables_3_and_4_are_trained_alike_from_public_weights(network, task):
-    cfg = load(LINGLO / f'{network}_{task}.py')
-    shared = without_model(load(LINGLO / f'linglo-b0_{task}.py'))
+@pytest.mark.parametrize('name, reference', TRAINED_ALIKE)
+def test_networks_compared_with_are_trained_alike_from_public_weights(name, reference):
+    cfg = load(CONFIGS / f'{name}.py')
+    shared = without_model(load(CONFIGS / f'{reference}.py'))
     assert shared == {key: value for key, value in without_model(cfg).items() if key in shared}
     assert '://' in (cfg.model.get('pretrained') or cfg.model.backbone.init_cfg.checkpoint)
 
 
 @pytest.mark.parametrize('network, task', COMPARISONS)
-def test_rows_of_tables_3_and_4_have_the_published_parameters(network, task):
+def test_networks_that_linglo_is_compared_with_have_the_published_parameters(network, task):
     """Without those of frozen layers, and with Twins' classifiers: so the paper counted them."""
     cfg = load(LINGLO / f'{network}_{task}.py')
     model = build_model(cfg.model, cfg.default_scope)

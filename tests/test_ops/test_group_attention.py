@@ -13,11 +13,11 @@ from mmvisionmix.ops import (
 
 # Heads, channels, groups, grid, batch.
 SHAPES = ((1, 4, 3, (1, 1), 1), (2, 6, 2, (1, 5), 3), (2, 8, 8, (7, 6), 2), (4, 12, 5, (9, 3), 1))
-OPTIONS = (dict(), dict(biases=False), dict(pooled=True), dict(kernels=(3, )),
+OPTIONS = (dict(), dict(biases=False), dict(single=True), dict(kernels=(3, )),
            dict(kernels=(1, 3, 5)), dict(shared=True))
 
 
-def make_inputs(heads, dims, groups, grid, batch, dtype=torch.float64, biases=True, pooled=False,
+def make_inputs(heads, dims, groups, grid, batch, dtype=torch.float64, biases=True, single=False,
                 kernels=(3, 5), shared=False):
     generator = torch.Generator().manual_seed(0)
 
@@ -35,11 +35,12 @@ def make_inputs(heads, dims, groups, grid, batch, dtype=torch.float64, biases=Tr
     branches = tuple(
         PropagationWeights(
             draw(dims, 1, size, size), draw(dims), key if shared else matrix(),
-            value if shared else matrix(), bias(), matrix()) for size in kernels)
+            value if shared else matrix(), bias(), None if single else matrix())
+        for size in kernels)
     weights = GroupAttentionWeights(
         draw(groups, dims), matrix(), bias(), matrix(), matrix(), bias(),
-        matrix() if pooled else None, draw(dims), draw(dims), draw(6, groups), draw(6),
-        draw(groups, 6), draw(groups), branches, draw(dims))
+        matrix() if single else None, draw(dims), draw(dims), draw(6, groups), draw(6),
+        draw(groups, 6), draw(groups), branches, matrix() if single else None, draw(dims))
     return draw(batch, dims, *grid), weights
 
 
@@ -100,7 +101,8 @@ def attend_by_definition(x, weights, heads):
                 (padded[:, i:i + 2 * pad + 1, j:j + 2 * pad + 1] * branch.conv[:, 0]).sum((1, 2))
                 for i in range(height) for j in range(width)]) + branch.conv_bias
             value = linear(groups, branch.value, branch.value_bias)
-            out = out + linear(attend(query, linear(groups, branch.key), value), branch.proj)
+            proj = weights.proj if branch.proj is None else branch.proj
+            out = out + linear(attend(query, linear(groups, branch.key), value), proj)
         outs.append(out.T.reshape(dims, height, width))
     return torch.stack(outs)
 

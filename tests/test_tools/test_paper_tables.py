@@ -26,6 +26,20 @@ def test_row_misses_if_any_figure_is_off():
     assert not Line(Row('a'), [1.0], [50.]).misses
 
 
+def test_multiply_adds_may_have_a_tolerance_of_their_own():
+    assert not Line(Row('a', 1.0, 50., macs_tolerance=0.03), [1.0], [51.]).misses
+    assert Line(Row('a', 1.0, 50., macs_tolerance=0.03), [1.02], [51.]).misses
+    assert Line(Row('a', 1.0, 50., tolerance=0.05, macs_tolerance=0.), [1.0], [51.]).misses
+
+
+def test_what_rounds_to_the_published_figure_meets_it():
+    row = Row('a', 18, 163000, rounding=(0.5, 500))
+    assert not Line(row, [18.5], [163500]).misses
+    assert Line(row, [18.6], [163000]).misses
+    assert not Line(row, [18], [164600]).misses  # within 1%
+    assert Line(row, [18], [164700]).misses
+
+
 def test_row_with_a_deployed_network_is_held_to_that_one():
     assert not Line(Row('a', 1.0, 50., deployed=True), [2.0, 1.0], [90., 50.]).misses
     assert Line(Row('a', 1.0, deployed=True), [1.0, 0.9], [50., 50.]).misses
@@ -47,10 +61,11 @@ def test_table_has_a_cell_under_every_heading(monkeypatch):
         paper_tables, 'count_complexity', lambda cfg, counting, deployed: counts[deployed])
     row = dict(config='lkca_b_cifar10', without_auxiliary_head=True)
     for deployed, parameters in ((False, [3e-6]), (True, [3e-6, 2e-6])):
-        table = dict(title='t', note='n', rows=[row], deployed=deployed)
+        table = dict(title='t', note='n', rows=[row], deployed=deployed, rounding=[0.5, 500])
         paper = dict(title='p', tables=[table])
         counted = paper_tables.count_tables(paper)
         assert counted['t'][0].parameters == parameters
+        assert counted['t'][0].row.rounding == [0.5, 500]
         heading, rule, line = paper_tables.render(paper, counted).splitlines()[-3:]
         assert heading.count('|') == rule.count('|') == line.count('|')
         assert heading.count('deployed') == 2 * deployed
@@ -68,4 +83,4 @@ def test_unknown_paper_is_answered_with_the_known_ones(monkeypatch, capsys):
     monkeypatch.setattr('sys.argv', ['paper_tables.py', 'lcka'])
     with pytest.raises(SystemExit):
         paper_tables.main()
-    assert 'no paper lcka; there are linglo, lkca' in capsys.readouterr().err
+    assert 'no paper lcka; there are linglo, lkca, mcganet' in capsys.readouterr().err

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmvisionmix.registry import MODELS
 
-from ..layers import ChannelNorm, GroupAttention
+from ..layers import GELU, ChannelNorm, GroupAttention
 from .base import BaseBackbone, Stage, drop_path_rates
 
 
@@ -54,7 +54,7 @@ class MCGABlock(BaseModule):
         self.norm2 = ChannelNorm(embed_dims)
         hidden_dims = embed_dims * mlp_ratio
         self.mlp = nn.Sequential(
-            nn.Conv2d(embed_dims, hidden_dims, 1), nn.GELU(), nn.Dropout(drop_rate),
+            nn.Conv2d(embed_dims, hidden_dims, 1), GELU(), nn.Dropout(drop_rate),
             nn.Conv2d(hidden_dims, embed_dims, 1), nn.Dropout(drop_rate))
         self.drop_path = DropPath(drop_path_rate)
 

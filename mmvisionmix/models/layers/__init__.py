@@ -3,6 +3,7 @@
 from .channel_norm import ChannelNorm
 from .conditional_positional_encoding import ConditionalPositionalEncoding
 from .conv_ffn import ConvFFN
+from .gelu import GELU
 from .group_attention import GroupAttention
 from .key_only_attention import KeyOnlyAttention
 from .large_kernel_attention import LargeKernelAttention
@@ -12,7 +13,7 @@ from .position_embedding import PositionEmbedding, resize_pos_embed
 from .self_attention import SelfAttention
 
 __all__ = [
-    'ChannelNorm', 'ConditionalPositionalEncoding', 'ConvFFN', 'GroupAttention',
+    'GELU', 'ChannelNorm', 'ConditionalPositionalEncoding', 'ConvFFN', 'GroupAttention',
     'KeyOnlyAttention', 'LargeKernelAttention', 'MBConv', 'ParameterCache', 'PositionEmbedding',
     'SelfAttention', 'SqueezeExcitation', 'may_cache', 'resize_pos_embed'
 ]

@@ -1,10 +1,10 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 from typing import Optional
 
-import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+from .gelu import GELU
 
 
 class ConvFFN(BaseModule):
@@ -16,8 +16,7 @@ class ConvFFN(BaseModule):
     Args:
         embed_dims (int): Number of channels C.
         hidden_dims (int): Channels between the linear layers.
-        encoding (nn.Module): Maps (B, hidden_dims, H, W) to the same shape. Its output is
-            overwritten in inference, so hooks should copy what they keep.
+        encoding (nn.Module): Maps (B, hidden_dims, H, W) to the same shape.
         drop_rate (float): Dropout after the activation and after the second layer. Defaults to 0.
         init_cfg (dict, optional): Initialisation config. Defaults to None.
     """
@@ -31,15 +30,11 @@ class ConvFFN(BaseModule):
         super().__init__(init_cfg)
         self.fc1 = nn.Conv2d(embed_dims, hidden_dims, 1)
         self.encoding = encoding
+        self.act = GELU()
         self.fc2 = nn.Conv2d(hidden_dims, embed_dims, 1)
         self.drop = nn.Dropout(drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C, H, W) to the same shape; those of channels-last layout stay so."""
-        x = _gelu(self.encoding(self.fc1(x)))
+        x = self.act(self.encoding(self.fc1(x)))
         return self.drop(self.fc2(self.drop(x)))
-
-
-def _gelu(x: Tensor) -> Tensor:
-    """GELU, in place unless gradients are needed: a new map costs as much as the function."""
-    return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)

@@ -112,14 +112,16 @@ class GroupAttention(BaseModule):
         def pick(layers: nn.ModuleList, scale: int) -> nn.Linear:
             return layers[min(scale, len(layers) - 1)]
 
+        single = self.pooled is not None
         branches = tuple(
             PropagationWeights(
                 conv.weight, conv.bias, pick(self.group_keys, i).weight,
                 pick(self.group_values, i).weight, pick(self.group_values, i).bias,
-                pick(self.projs, i).weight) for i, conv in enumerate(self.convs))
+                None if single else self.projs[i].weight) for i, conv in enumerate(self.convs))
         return GroupAttentionWeights(
             self.tokens, self.query.weight, self.query.bias, self.key.weight, self.value.weight,
-            self.value.bias, None if self.pooled is None else self.pooled.weight,
+            self.value.bias, self.pooled.weight if single else None,
             self.norm.weight, self.norm.bias, self.expand.weight, self.expand.bias,
             self.reduce.weight, self.reduce.bias, branches,
+            self.projs[0].weight if single else None,
             torch.stack([proj.bias for proj in self.projs]).sum(0))

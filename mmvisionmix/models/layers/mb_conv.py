@@ -5,6 +5,8 @@ from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from .gelu import GELU
+
 
 class SqueezeExcitation(BaseModule):
     """Scales channels by gates computed from their means (`SE <https://arxiv.org/abs/1709.01507>`_).
@@ -57,7 +59,7 @@ class MBConv(BaseModule):
         self.norm2 = build_norm_layer(norm_cfg, hidden)[1]
         self.project = nn.Conv2d(hidden, channels, 1, bias=False)
         self.norm3 = build_norm_layer(norm_cfg, channels)[1]
-        self.act = nn.GELU()
+        self.act = GELU()
         self.excitation = (
             SqueezeExcitation(channels, squeezed_channels) if squeezed_channels else nn.Identity())
 

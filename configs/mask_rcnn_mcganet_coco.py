@@ -1,0 +1,1 @@
+_base_ = './mcganet/mcganet_mask-rcnn_8xb2-1x_coco.py'

@@ -1,0 +1,1 @@
+_base_ = './mcganet/mcganet_retinanet_8xb2-1x_coco.py'

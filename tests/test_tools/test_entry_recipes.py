@@ -1,0 +1,82 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Entry recipes on demo data: all through our tool, and one per codebase through the stock one."""
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from mmvisionmix.datasets.demo_data import (
+    Recipe,
+    SceneRecipe,
+    write_ade20k,
+    write_coco,
+    write_imagenet,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+SCENES = SceneRecipe(size=128, train=4, val=2)
+SMALL_DETECTOR = [
+    'train_cfg.max_epochs=1', 'train_dataloader.dataset.pipeline.2.scale="(64,64)"',
+    'val_dataloader.dataset.pipeline.1.scale="(64,64)"',
+    'val_evaluator.ann_file={data}/annotations/instances_val2017.json']
+# Codebase, what writes the data and how much of them, what makes a run short, and the metrics it
+# ends with. Numbers in options are those of steps in the pipelines.
+TASKS = {
+    'imagenet': (
+        'mmpretrain', write_imagenet, Recipe(train=20, val=10),
+        ['train_cfg.max_epochs=1', 'train_dataloader.batch_size=10',
+         'train_dataloader.dataset.pipeline.1.scale=64',
+         'val_dataloader.dataset.pipeline.2.crop_size=64'],
+        r'Epoch\(val\) \[1\]\[1/1\]    accuracy/top1: [\d.]+'),
+    'retinanet': (
+        'mmdet', write_coco, SCENES, [*SMALL_DETECTOR, 'model.test_cfg.score_thr=0.'],
+        r'Epoch\(val\) \[1\]\[2/2\]    coco/bbox_mAP: [\d.]+'),
+    'mask-rcnn': (
+        'mmdet', write_coco, SCENES,
+        [*SMALL_DETECTOR, 'model.test_cfg.rcnn.score_thr=0.', 'model.test_cfg.rcnn.max_per_img=10',
+         'model.train_cfg.rcnn.sampler.num=32'],
+        r'Epoch\(val\) \[1\]\[2/2\]    coco/bbox_mAP: [\d.]+ .* coco/segm_mAP: [\d.]+'),
+    'semantic-fpn': (
+        'mmseg', write_ade20k, SCENES,
+        ['train_cfg.max_iters=2', 'train_cfg.val_interval=2', 'train_dataloader.batch_size=2',
+         'model.data_preprocessor.size="(64,64)"',
+         'train_dataloader.dataset.pipeline.2.scale="(256,64)"',
+         'train_dataloader.dataset.pipeline.3.crop_size="(64,64)"',
+         'val_dataloader.dataset.pipeline.1.scale="(256,64)"'],
+        r'Iter\(val\) \[2/2\] .*mIoU: [\d.]+'),
+}
+# Backbone, task, and the tools to run with.
+BOTH, OURS = ('ours', 'stock'), ('ours', )
+RECIPES = {
+    'linglo_b0_imagenet': ('LinGlo', 'imagenet', BOTH),
+    'retinanet_linglo_b0_coco': ('LinGlo', 'retinanet', BOTH),
+    'fpn_linglo_b0_ade20k': ('LinGlo', 'semantic-fpn', BOTH),
+    'mcganet_imagenet': ('MCGANet', 'imagenet', BOTH),
+    'retinanet_mcganet_coco': ('MCGANet', 'retinanet', OURS),
+    'mask_rcnn_mcganet_coco': ('MCGANet', 'mask-rcnn', BOTH),
+    'fpn_mcganet_ade20k': ('MCGANet', 'semantic-fpn', BOTH),
+}
+RUNS = [(recipe, tool) for recipe, (_, _, tools) in RECIPES.items() for tool in tools]
+
+
+@pytest.mark.parametrize('recipe, tool', RUNS)
+def test_trains_and_validates(run_tool, tmp_path, tmp_path_factory, recipe, tool):
+    backbone, task, _ = RECIPES[recipe]
+    codebase, write, amount, options, metrics = TASKS[task]
+    script = ROOT / 'tools/train.py'
+    if tool == 'stock':
+        script = Path(import_module(codebase).__file__).parent / '.mim/tools/train.py'
+    data = tmp_path_factory.getbasetemp() / codebase
+    write(data, amount)
+    options = [option.format(data=data) for option in options]
+    for loader in ('train', 'val'):
+        options += [f'{loader}_dataloader.num_workers=0',
+                    f'{loader}_dataloader.persistent_workers=False',
+                    f'{loader}_dataloader.dataset.data_root={data}']
+    out = run_tool(
+        script, ROOT / f'configs/{recipe}.py', '--work-dir', 'work', '--cfg-options', *options,
+        cwd=tmp_path)
+    assert re.search(metrics, out)
+    assert list((tmp_path / 'work').glob('*.pth'))
+    assert (f'{backbone} starts from scratch' in out) == (codebase != 'mmpretrain')
