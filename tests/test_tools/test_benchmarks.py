@@ -5,6 +5,7 @@ import math
 import sys
 
 import benchmark_backbones
+import benchmark_group_attention
 import benchmark_key_only
 import benchmark_ops
 import plot_attention_cost
@@ -14,7 +15,7 @@ import torch
 from benchmark_key_only import Case
 from PIL import Image
 
-from mmvisionmix.models import LinGlo
+from mmvisionmix.models import LinGlo, MCGANet
 
 TINY = ('--rounds', '1', '--threads', '1')
 
@@ -205,14 +206,43 @@ def test_key_only_cases_are_those_of_the_networks():
 
 
 @pytest.mark.parametrize('text, message', [
-    ('784,64', "must be N,D,heads, got '784,64'"),
-    ('784,64,3', "D must be a multiple of heads, got '784,64,3'"),
+    ('784,64', "must be tokens,dims,heads, got '784,64'"),
+    ('784,64,3', "dims must be a multiple of heads, got '784,64,3'"),
     ('784,64,0', "must be a positive integer, got '0'"),
 ])
 def test_key_only_refuses_cases_that_are_none(text, message, capsys):
     with pytest.raises(SystemExit):
         benchmark_key_only.main(['--pairs', text])
     assert message in capsys.readouterr().err
+
+
+# benchmark_group_attention.py
+
+
+def test_group_attention_prints_both_tables(capsys, tmp_path):
+    out = tmp_path / 'group.json'
+    benchmark_group_attention.main(
+        ['--grids', '4,5,8,2', '2,2,16,2', '--batch', '2', '--json', str(out), *TINY])
+    text = capsys.readouterr().out
+    assert 'Forward, batch 2:' in text and 'Forward and backward, batch 2:' in text
+    assert [row[0] for row in cells_of(text)] == ['4 x 5 x 8 (2)', '2 x 2 x 16 (2)'] * 2
+    first, _ = json.loads(out.read_text())
+    for field in ('forward', 'forward_backward'):
+        assert set(first[field]) == {'literal', 'folded', 'sdpa'}
+
+
+def test_group_attention_layers_differ_in_form_alone():
+    layers = benchmark_group_attention.make_layers(benchmark_group_attention.CASES[3])
+    x = torch.rand(2, 256, 7, 7)
+    torch.testing.assert_close(layers['folded'](x), layers['literal'](x))
+    large = benchmark_group_attention.Case(1, benchmark_group_attention.MAX_PEER_TOKENS + 1, 8, 2)
+    assert 'sdpa' not in benchmark_group_attention.make_layers(large)
+
+
+def test_group_attention_cases_are_those_of_the_network():
+    settings = MCGANet.arch_settings['base']
+    stages = list(zip(settings['embed_dims'], settings['num_heads']))
+    assert [(case.dims, case.heads) for case in benchmark_group_attention.CASES] == stages
 
 
 # benchmark_backbones.py

@@ -17,7 +17,7 @@ import torch
 from timing import add_options, positive, ratio, table, time_interleaved, with_unit, write_rows
 from torch import nn
 
-from mmvisionmix.models import BaseBackbone, LinGlo
+from mmvisionmix.models import BaseBackbone, LinGlo, MCGANet
 
 HEADER = ('network', 'images', 'form', 'per batch', 'images/s', 'over peer', 'over literal')
 
@@ -39,8 +39,9 @@ CONTENDERS = {
     'linglo-b0': Contender(LinGlo, 'b0', 'pvt_v2_b0'),
     'linglo-b1': Contender(LinGlo, 'b1', 'pvt_v2_b1'),
     'linglo-b2': Contender(LinGlo, 'b2', 'pvt_v2_b2'),
+    'mcganet': Contender(MCGANet, 'base', 'pvt_v2_b0'),
 }
-DEFAULT = ('linglo-b0', 'linglo-b2')
+DEFAULT = ('linglo-b0', 'linglo-b2', 'mcganet')
 
 
 class Images(NamedTuple):

@@ -18,6 +18,7 @@ from timing import (
     add_options,
     positive,
     ratio,
+    read_case,
     table,
     time_interleaved,
     with_unit,
@@ -53,17 +54,6 @@ CASES = (  # LinGlo b0 to b2
     Case(49, 256, 8), Case(49, 512, 8),  # fourth
     Case(16384, 64, 1), Case(4096, 128, 2),  # 512 x 512 pixels: first stage, second
 )
-
-
-def read_case(text: str) -> Case:
-    """Reads ``N,D,heads`` from the command line."""
-    numbers = text.split(',')
-    if len(numbers) != len(Case._fields):
-        raise argparse.ArgumentTypeError(f'must be N,D,heads, got {text!r}')
-    case = Case(*map(positive, numbers))
-    if case.dims % case.heads:
-        raise argparse.ArgumentTypeError(f'D must be a multiple of heads, got {text!r}')
-    return case
 
 
 def make_layers(case: Case) -> Dict[str, nn.Module]:
@@ -133,7 +123,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        '--pairs', type=read_case, nargs='+', default=CASES, metavar='N,D,heads',
+        '--pairs', type=partial(read_case, Case), nargs='+', default=CASES, metavar='N,D,heads',
         help='tokens, channels and heads (default: those of LinGlo at 224 x 224 pixels and two at '
         '512 x 512)')
     parser.add_argument('--batch', type=positive, default=4, help='(default: %(default)s)')

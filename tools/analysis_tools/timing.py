@@ -8,7 +8,7 @@ import statistics
 import timeit
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List, Optional, Sequence
+from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Type, TypeVar
 
 import torch
 from rich.progress import track
@@ -17,6 +17,7 @@ from torch.utils.benchmark import Timer
 SLOW = 1.
 """Seconds. A slower run is called once per round, and not twice more to warm up."""
 STATUS = Path('/proc/self/status')  # of Linux
+Case = TypeVar('Case', bound=NamedTuple)
 Runs = Dict[str, Callable[[], object]]
 
 
@@ -71,6 +72,22 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'must be a positive integer, got {text!r}')
     return int(text)
+
+
+def read_case(kind: Type[Case], text: str) -> Case:
+    """Reads numbers with commas between them from the command line.
+
+    Args:
+        kind (type[NamedTuple]): What they are, ``dims`` and ``heads`` among them.
+        text (str): As many positive integers as it has fields.
+    """
+    numbers, fields = text.split(','), ','.join(kind._fields)
+    if len(numbers) != len(kind._fields):
+        raise argparse.ArgumentTypeError(f'must be {fields}, got {text!r}')
+    case = kind(*map(positive, numbers))
+    if case.dims % case.heads:
+        raise argparse.ArgumentTypeError(f'dims must be a multiple of heads, got {text!r}')
+    return case
 
 
 def add_options(parser: argparse.ArgumentParser, rounds: int) -> None:
