@@ -1,11 +1,4 @@
-_base_ = './r50_fpn_4xb8-40k_ade20k-512x512.py'
-
-model = dict(
-    pretrained=None,
-    backbone=dict(
-        _delete_=True,
-        type='mmdet.PyramidVisionTransformer',
-        num_layers=[2, 2, 2, 2],
-        init_cfg=dict(
-            checkpoint='https://github.com/whai362/PVT/releases/download/v2/pvt_tiny.pth')),
-    neck=dict(in_channels=[64, 128, 320, 512]))
+_base_ = [
+    '../_base_/models/fpn_pvt-tiny.py', '../_base_/datasets/ade20k_bs8.py',
+    'mmseg::_base_/default_runtime.py', '../_base_/schedules/semantic-fpn_40k.py'
+]

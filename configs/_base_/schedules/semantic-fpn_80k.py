@@ -1,12 +1,9 @@
-# 80k iterations of AdamW with batches of 16, for Semantic FPN. The decay of the learning rate,
-# which the paper leaves open, and the lack of a warm-up are those of PVT.
-_base_ = 'mmseg::_base_/schedules/schedule_80k.py'
+# 80k iterations with batches of 16. The paper states the weight decay.
+_base_ = './semantic-fpn_40k.py'
 
-optim_wrapper = dict(
-    _delete_=True,
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-4, weight_decay=1e-4))
+train_cfg = dict(max_iters=80000, val_interval=8000)
 param_scheduler = [
     dict(type='PolyLR', eta_min=0., power=0.9, begin=0, end=80000, by_epoch=False)
 ]
-auto_scale_lr = dict(enable=False, base_batch_size=16)
+default_hooks = dict(checkpoint=dict(interval=8000))
+auto_scale_lr = dict(base_batch_size=16)
