@@ -12,5 +12,7 @@ class GELU(nn.GELU):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Activates ``x``, in place in inference."""
-        return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
+        """Activates ``x``, in place in inference; recorded graphs are the same in both modes."""
+        if torch.is_grad_enabled() or torch.jit.is_tracing():
+            return F.gelu(x)
+        return torch.ops.aten.gelu_(x)
