@@ -180,10 +180,10 @@ def _mix_folded(x: Tensor, weights: GroupAttentionWeights, num_heads: int,
         query = _convolve(x, branch).view(batch * num_heads, dims // num_heads, -1)
         logits = torch.bmm(key / math.sqrt(key.shape[2]), query)
         attentions.append(logits.softmax(1).view(batch, -1, query.shape[2]))  # (B, h * G, N)
-        value = _by_head(F.linear(groups, branch.value, branch.value_bias), num_heads)
+        value = F.linear(groups, branch.value, branch.value_bias).unflatten(2, (num_heads, -1))
         proj = weights.proj if branch.proj is None else branch.proj
         proj = proj.t().unflatten(0, (num_heads, -1))  # (h, d, D)
-        values.append(torch.matmul(value.unflatten(0, (batch, -1)), proj).flatten(1, 2))
+        values.append(_project_heads(value.transpose(1, 2), proj).flatten(1, 2))
     attention, value = torch.cat(attentions, 1), torch.cat(values, 1).transpose(1, 2)
     mixed = torch.baddbmm(weights.bias[:, None], value, attention.to(value.dtype))
     return mixed.view_as(x)
@@ -196,8 +196,14 @@ def _pool_groups(x: Tensor, weights: GroupAttentionWeights, num_heads: int,
     pooled = torch.bmm(attention.to(x.dtype), x.transpose(1, 2))  # (B, h * G, D)
     pooled = pooled.unflatten(1, (num_heads, -1))
     value = weights.value.unflatten(0, (num_heads, -1)).transpose(1, 2)  # (h, D, d)
-    groups = torch.matmul(pooled, value).transpose(1, 2).flatten(2)
+    groups = _project_heads(pooled, value).transpose(1, 2).flatten(2)
     return groups if weights.value_bias is None else groups + weights.value_bias
+
+
+def _project_heads(x: Tensor, matrices: Tensor) -> Tensor:
+    """(B, h, G, a) times (h, a, b); torch.matmul would copy the matrices for every image."""
+    mixed = torch.bmm(x.transpose(0, 1).flatten(1, 2), matrices)  # (h, B * G, b)
+    return mixed.unflatten(1, (len(x), -1)).transpose(0, 1)
 
 
 def _by_head(tokens: Tensor, num_heads: int) -> Tensor:
