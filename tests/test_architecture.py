@@ -39,7 +39,8 @@ def imported_modules(file):
             yield '.'.join((*above, *([node.module] if node.module else ())))
 
 
-@pytest.mark.skipif(sys.version_info < (3, 10), reason='needs the list of standard modules')
+@pytest.mark.skipif(
+    sys.version_info < (3, 10), reason='sys.stdlib_module_names came with Python 3.10')
 @pytest.mark.parametrize('room', MAY_IMPORT)
 def test_rooms_import_downwards_only(room):
     own = 'mmvisionmix.' + room.replace('/', '.')

@@ -22,6 +22,7 @@ from .large_kernel import (
     large_kernel_mix,
     toeplitz_matrix,
 )
+from .precision import full_precision
 from .reparam import (
     BatchNormStatistics,
     Convolution,
@@ -35,6 +36,6 @@ __all__ = [
     'KeyOnlyWeights', 'PropagationWeights', 'add_parallel', 'check_group_attention_impl',
     'check_key_only_impl', 'check_large_kernel_impl', 'choose_key_only_impl',
     'choose_large_kernel_impl', 'depthwise_identity', 'fit_kernel', 'fold_batch_norm',
-    'fold_group_queries', 'fold_key_only_weights', 'group_attention', 'key_only_attention',
-    'large_kernel_mix', 'toeplitz_matrix'
+    'fold_group_queries', 'fold_key_only_weights', 'full_precision', 'group_attention',
+    'key_only_attention', 'large_kernel_mix', 'toeplitz_matrix'
 ]

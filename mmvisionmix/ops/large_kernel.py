@@ -21,12 +21,13 @@ Five algebraically equal forms of this product are here; MACs are for one image 
 ==============  =================  ===========================================================
 """
 import math
-from contextlib import nullcontext
-from typing import ContextManager, Tuple
+from typing import Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .precision import full_precision
 
 Grid = Tuple[int, int]
 
@@ -174,7 +175,7 @@ def _mix_spectral(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
     """
     height, width = grid
     batch, tokens, channels = value.shape
-    with _full_precision(value.device):
+    with full_precision(value.device):  # half-precision FFTs want powers of two
         dtype = _at_least_float32(value.dtype)
         basis, waves = _dft(height, dtype, value.device)
         rows = (waves @ kernel.to(dtype)).view(height, 2, 2 * width - 1)
@@ -194,7 +195,7 @@ def _mix_fft(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
     """
     height, width = grid
     batch, tokens, channels = value.shape
-    with _full_precision(value.device):
+    with full_precision(value.device):  # half-precision FFTs want powers of two
         dtype = _at_least_float32(value.dtype)
         centred = F.pad(kernel.to(dtype).flip(0, 1), (0, 1, 0, 1))
         weights = torch.fft.rfft2(centred.roll((1 - height, 1 - width), (0, 1)))
@@ -236,13 +237,6 @@ def _left_product(matrix: Tensor, value: Tensor) -> Tensor:
 
 def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def _full_precision(device: torch.device) -> ContextManager:
-    """Switches autocast off: half-precision FFTs want powers of two, and bfloat16 has none."""
-    if device.type in ('meta', 'mps'):  # torch.autocast refuses them
-        return nullcontext()
-    return torch.autocast(device.type, enabled=False)
 
 
 def _check_shapes(value: Tensor, kernel: Tensor, grid: Grid) -> None:

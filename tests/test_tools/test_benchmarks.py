@@ -103,7 +103,8 @@ def test_clocks_of_torch_and_python_time_a_run():
     assert times['sum'] > 0
 
 
-@pytest.mark.skipif(not timing.STATUS.exists(), reason='needs /proc')
+@pytest.mark.skipif(
+    not timing.STATUS.exists(), reason='peak memory is read from /proc, which Linux alone has')
 def test_memory_is_what_a_run_adds_to_a_fresh_process():
     grid, dims = 48, 64
     added = timing.peak_memory(
@@ -279,7 +280,6 @@ def test_backbones_show_ratios_of_the_same_images():
 
 @pytest.mark.parametrize('dense', [False, True])
 def test_backbones_give_what_their_peers_give(dense):
-    pytest.importorskip('timm')
     contender = benchmark_backbones.CONTENDERS['linglo-b0']
     ours = [benchmark_backbones.build_backbone(contender, dense, deployed)
             for deployed in (True, False)]

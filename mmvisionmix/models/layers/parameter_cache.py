@@ -5,6 +5,8 @@ import torch
 from torch import Tensor
 from torch._utils import is_compiling  # torch.compiler has it from 2.3 on
 
+from mmvisionmix.ops import full_precision
+
 Value = TypeVar('Value')
 
 
@@ -30,9 +32,8 @@ class ParameterCache(Generic[Value]):
         """
         entry = self._entry
         if entry is None or not _are_unchanged(entry[0], parameters):
-            device = parameters[0].device.type
-            with torch.inference_mode(False), torch.no_grad(), torch.autocast(
-                    device, enabled=False):
+            full = full_precision(parameters[0].device)
+            with torch.inference_mode(False), torch.no_grad(), full:
                 entry = ([(param, param.data, param._version) for param in parameters], compute())
             self._entry = entry
         return entry[1]
