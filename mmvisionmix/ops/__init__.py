@@ -1,14 +1,15 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """The mixers' mathematics: plain functions on tensors that import torch alone."""
 from .group_attention import (
+    FoldedGroupWeights,
     GroupAttentionWeights,
     PropagationWeights,
     check_group_attention_impl,
-    fold_group_queries,
+    fold_group_weights,
     group_attention,
 )
 from .key_only_attention import (
-    FoldedWeights,
+    FoldedKeyOnlyWeights,
     KeyOnlyWeights,
     check_key_only_impl,
     choose_key_only_impl,
@@ -32,10 +33,10 @@ from .reparam import (
 )
 
 __all__ = [
-    'BatchNormStatistics', 'Convolution', 'FoldedWeights', 'GroupAttentionWeights',
-    'KeyOnlyWeights', 'PropagationWeights', 'add_parallel', 'check_group_attention_impl',
-    'check_key_only_impl', 'check_large_kernel_impl', 'choose_key_only_impl',
-    'choose_large_kernel_impl', 'depthwise_identity', 'fit_kernel', 'fold_batch_norm',
-    'fold_group_queries', 'fold_key_only_weights', 'full_precision', 'group_attention',
-    'key_only_attention', 'large_kernel_mix', 'toeplitz_matrix'
+    'BatchNormStatistics', 'Convolution', 'FoldedGroupWeights', 'FoldedKeyOnlyWeights',
+    'GroupAttentionWeights', 'KeyOnlyWeights', 'PropagationWeights', 'add_parallel',
+    'check_group_attention_impl', 'check_key_only_impl', 'check_large_kernel_impl',
+    'choose_key_only_impl', 'choose_large_kernel_impl', 'depthwise_identity', 'fit_kernel',
+    'fold_batch_norm', 'fold_group_weights', 'fold_key_only_weights', 'full_precision',
+    'group_attention', 'key_only_attention', 'large_kernel_mix', 'toeplitz_matrix'
 ]

@@ -12,18 +12,21 @@ From Vo et al., "Multi-scale Convolutions Meet Group Attention for Dense Predict
 Biases of keys shift all logits of a query alike, which no softmax sees: there are none.
 
 Two algebraically equal forms are here. ``'literal'`` computes these formulas on tokens (B, N, D);
-``'folded'`` stays on maps (B, D, N) and multiplies small matrices out before they meet N tokens::
+``'folded'`` stays on maps, in either memory format, and multiplies small matrices out before they
+meet N tokens::
 
     GA_h = softmax_N(M_h X^T) X Wv_h        M_h = (T Wq)_h Wk_h^T / sqrt(d), once for all images
     Y = sum_k A_k [(g V_k)_h W_k,h]         attention and projection in one product
 
-MACs for one image and two convolutions, without these and without what N does not enter:
+Keys of a head are zero in the channels of the others, so that logits of all heads are one product
+and no map is cut into heads. MACs for one image and two convolutions, without these and without
+what N does not enter:
 
 ===============  ======================
 ``impl``         MACs
 ===============  ======================
 ``'literal'``    4 N D^2 + 6 N G D
-``'folded'``     4 N h G D + 2 N G D
+``'folded'``     6 N h G D
 ===============  ======================
 """
 import math
@@ -65,7 +68,7 @@ class GroupAttentionWeights(NamedTuple):
         reduce: Second layer, shape (G, E); ``reduce_bias``: shape (G).
         branches: One per convolution.
         proj: The W_k that all branches share, shape (D, D), or None if each has its own.
-        bias: Of the output, shape (D).
+        biases: Of the output, each of shape (D); their sum is added.
     """
     tokens: Tensor
     query: Tensor
@@ -82,14 +85,33 @@ class GroupAttentionWeights(NamedTuple):
     reduce_bias: Tensor
     branches: Tuple[PropagationWeights, ...]
     proj: Optional[Tensor]
+    biases: Tuple[Tensor, ...]
+
+
+class FoldedGroupWeights(NamedTuple):
+    """What one layer's weights alone determine, for S convolutions.
+
+    Attributes:
+        queries: M of all heads, shape (h * G, D).
+        project: K_k and V_k of all convolutions, shape (2 * S * D, D); ``project_bias``: shape
+            (2 * S * D), or None.
+        proj: W_k of all convolutions and heads, shape (S * h, d, D).
+        bias: Of the output, shape (D).
+        heads: 1 / sqrt(d) in the channels of a head and 0 elsewhere, shape (h, 1, D).
+    """
+    queries: Tensor
+    project: Tensor
+    project_bias: Optional[Tensor]
+    proj: Tensor
     bias: Tensor
+    heads: Tensor
 
 
 def group_attention(x: Tensor,
                     weights: GroupAttentionWeights,
                     num_heads: int,
                     impl: str = 'auto',
-                    folded_queries: Optional[Tensor] = None) -> Tensor:
+                    folded: Optional[FoldedGroupWeights] = None) -> Tensor:
     """MCGA attention of all tokens on a grid (Eq. 1-3 and Fig. 3 of the paper).
 
     Args:
@@ -98,11 +120,12 @@ def group_attention(x: Tensor,
         num_heads (int): Number of heads h.
         impl (str): ``'literal'``, ``'folded'``, or ``'auto'``, which is ``'folded'``. Both are
             exact. Defaults to ``'auto'``.
-        folded_queries (Tensor, optional): :func:`fold_group_queries` of the same weights, where it
-            is at hand. Defaults to None: computed if needed.
+        folded (FoldedGroupWeights, optional): :func:`fold_group_weights` of the same weights,
+            where it is at hand. Defaults to None: computed if needed.
 
     Returns:
-        Tensor: The mixed tokens, shape (B, D, H, W).
+        Tensor: The mixed tokens, shape (B, D, H, W); by the folded form in the memory format of
+        ``x``, contiguous or channels-last.
 
     Raises:
         ValueError: If ``impl`` is unknown.
@@ -110,9 +133,7 @@ def group_attention(x: Tensor,
     check_group_attention_impl(impl)
     if impl == 'literal':
         return _mix_literal(x, weights, num_heads)
-    if folded_queries is None:
-        folded_queries = fold_group_queries(weights, num_heads)
-    return _mix_folded(x, weights, num_heads, folded_queries)
+    return _mix_folded(x, weights, folded or fold_group_weights(weights, num_heads))
 
 
 def check_group_attention_impl(impl: str) -> None:
@@ -121,12 +142,27 @@ def check_group_attention_impl(impl: str) -> None:
         raise ValueError(f'impl must be one of {list(_IMPLS)}, got {impl!r}')
 
 
-def fold_group_queries(weights: GroupAttentionWeights, num_heads: int) -> Tensor:
-    """M of all heads, which no image enters: shape (h * G, D)."""
+def fold_group_weights(weights: GroupAttentionWeights, num_heads: int) -> FoldedGroupWeights:
+    """What one layer's weights alone determine, and no image enters."""
     query = F.linear(weights.tokens, weights.query, weights.query_bias)
     query = query.unflatten(1, (num_heads, -1)).transpose(0, 1)  # (h, G, d)
-    key = weights.key.unflatten(0, (num_heads, -1))  # (h, d, D)
-    return torch.bmm(query, key).flatten(0, 1) / math.sqrt(query.shape[2])
+    scale = 1 / math.sqrt(query.shape[2])
+    branches = weights.branches
+    values_bias = branches[0].value_bias
+    if values_bias is None:
+        project_bias = None
+    else:
+        project_bias = torch.cat([torch.zeros_like(values_bias)] * len(branches) +
+                                 [branch.value_bias for branch in branches])
+    projs = [weights.proj if branch.proj is None else branch.proj for branch in branches]
+    heads = torch.eye(num_heads, device=query.device).to(query.dtype) * scale
+    return FoldedGroupWeights(
+        scale * torch.bmm(query, weights.key.unflatten(0, (num_heads, -1))).flatten(0, 1),
+        torch.cat([branch.key for branch in branches] + [branch.value for branch in branches]),
+        project_bias,
+        torch.cat([proj.t().unflatten(0, (num_heads, -1)) for proj in projs]),
+        torch.stack(weights.biases).sum(0),
+        heads.repeat_interleave(query.shape[2], 1)[:, None])
 
 
 def _mix_literal(x: Tensor, weights: GroupAttentionWeights, num_heads: int) -> Tensor:
@@ -146,7 +182,7 @@ def _mix_literal(x: Tensor, weights: GroupAttentionWeights, num_heads: int) -> T
         branches.append(out if branch.proj is None else F.linear(out, branch.proj))
     mixed = sum(branches)
     mixed = mixed if weights.proj is None else F.linear(mixed, weights.proj)
-    return (mixed + weights.bias).transpose(1, 2).unflatten(2, x.shape[2:])
+    return (mixed + sum(weights.biases)).transpose(1, 2).unflatten(2, x.shape[2:])
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, num_heads: int) -> Tensor:
@@ -170,29 +206,29 @@ def _convolve(x: Tensor, branch: PropagationWeights) -> Tensor:
     return F.conv2d(x, branch.conv, branch.conv_bias, padding='same', groups=x.shape[1])
 
 
-def _mix_folded(x: Tensor, weights: GroupAttentionWeights, num_heads: int,
-                queries: Tensor) -> Tensor:
-    batch, dims = x.shape[:2]
-    groups = _mix_groups(_pool_groups(x.flatten(2), weights, num_heads, queries), weights)
-    attentions, values = [], []
-    for branch in weights.branches:
-        key = _by_head(F.linear(groups, branch.key), num_heads)  # (B * h, G, d)
-        query = _convolve(x, branch).view(batch * num_heads, dims // num_heads, -1)
-        logits = torch.bmm(key / math.sqrt(key.shape[2]), query)
-        attentions.append(logits.softmax(1).view(batch, -1, query.shape[2]))  # (B, h * G, N)
-        value = F.linear(groups, branch.value, branch.value_bias).unflatten(2, (num_heads, -1))
-        proj = weights.proj if branch.proj is None else branch.proj
-        proj = proj.t().unflatten(0, (num_heads, -1))  # (h, d, D)
-        values.append(_project_heads(value.transpose(1, 2), proj).flatten(1, 2))
-    attention, value = torch.cat(attentions, 1), torch.cat(values, 1).transpose(1, 2)
-    mixed = torch.baddbmm(weights.bias[:, None], value, attention.to(value.dtype))
-    return mixed.view_as(x)
+def _mix_folded(x: Tensor, weights: GroupAttentionWeights, folded: FoldedGroupWeights) -> Tensor:
+    num_heads, scales = len(folded.heads), len(weights.branches)
+    groups = _mix_groups(_pool_groups(x.flatten(2), weights, folded), weights)  # (B, G, D)
+    projected = F.linear(groups, folded.project, folded.project_bias)
+    keys, values = projected.unflatten(2, (2, scales, -1)).permute(2, 3, 0, 1, 4)  # (S, B, G, D)
+    keys = (keys[:, :, None].contiguous() * folded.heads).flatten(2, 3)  # (S, B, h * G, D)
+    logits = torch.cat([torch.bmm(key, _convolve(x, branch).flatten(2))
+                        for key, branch in zip(keys, weights.branches)], 1)
+    attention = logits.unflatten(1, (scales * num_heads, -1)).softmax(2).flatten(1, 2)
+    values = values.unflatten(3, (num_heads, -1)).permute(1, 0, 3, 2, 4).flatten(1, 2)
+    values = _project_heads(values, folded.proj).flatten(1, 2)  # (B, S * h * G, D)
+    attention = attention.to(values.dtype)
+    if x.is_contiguous():
+        mixed = torch.baddbmm(folded.bias[:, None], values.transpose(1, 2), attention)
+        return mixed.view_as(x)
+    mixed = torch.baddbmm(folded.bias, attention.transpose(1, 2), values)
+    return mixed.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
 
-def _pool_groups(x: Tensor, weights: GroupAttentionWeights, num_heads: int,
-                 queries: Tensor) -> Tensor:
+def _pool_groups(x: Tensor, weights: GroupAttentionWeights, folded: FoldedGroupWeights) -> Tensor:
     """Eq. 3 for tokens (B, D, N): the groups, shape (B, G, D)."""
-    attention = torch.bmm(queries.expand(len(x), -1, -1), x).softmax(2)  # (B, h * G, N)
+    num_heads = len(folded.heads)
+    attention = torch.bmm(folded.queries.expand(len(x), -1, -1), x).softmax(2)  # (B, h * G, N)
     pooled = torch.bmm(attention.to(x.dtype), x.transpose(1, 2))  # (B, h * G, D)
     pooled = pooled.unflatten(1, (num_heads, -1))
     value = weights.value.unflatten(0, (num_heads, -1)).transpose(1, 2)  # (h, D, d)
@@ -204,11 +240,6 @@ def _project_heads(x: Tensor, matrices: Tensor) -> Tensor:
     """(B, h, G, a) times (h, a, b); torch.matmul would copy the matrices for every image."""
     mixed = torch.bmm(x.transpose(0, 1).flatten(1, 2), matrices)  # (h, B * G, b)
     return mixed.unflatten(1, (len(x), -1)).transpose(0, 1)
-
-
-def _by_head(tokens: Tensor, num_heads: int) -> Tensor:
-    """(B, G, D) as (B * h, G, d)."""
-    return tokens.unflatten(2, (num_heads, -1)).transpose(1, 2).flatten(0, 1)
 
 
 _IMPLS = ('auto', 'literal', 'folded')

@@ -24,7 +24,8 @@ Three algebraically equal forms are here; MACs are for one image, without what i
 ``'collapsed'``  N D^2 + D^3        one D x D matrix per image, then one product with X
 ===============  =================  ==========================================================
 
-The last two need :class:`FoldedWeights`, 2 D^3 MACs once per batch, or once for all in inference.
+The last two need :class:`FoldedKeyOnlyWeights`, 2 D^3 MACs once per batch, or once for all in
+inference.
 """
 import math
 from typing import NamedTuple, Optional
@@ -55,7 +56,7 @@ class KeyOnlyWeights(NamedTuple):
     outer_bias: Tensor
 
 
-class FoldedWeights(NamedTuple):
+class FoldedKeyOnlyWeights(NamedTuple):
     """Products of weights alone, in the shapes of ``F.linear``.
 
     Attributes:
@@ -73,7 +74,7 @@ class FoldedWeights(NamedTuple):
 def key_only_attention(x: Tensor,
                        weights: KeyOnlyWeights,
                        impl: str = 'auto',
-                       folded: Optional[FoldedWeights] = None) -> Tensor:
+                       folded: Optional[FoldedKeyOnlyWeights] = None) -> Tensor:
     """Key-only attention of all tokens (Eq. 2-4 of the paper).
 
     Args:
@@ -81,8 +82,8 @@ def key_only_attention(x: Tensor,
         weights (KeyOnlyWeights): The layer's weights.
         impl (str): One of ``'literal'``, ``'merged'``, ``'collapsed'``, or ``'auto'``, which picks
             the cheapest by :func:`choose_key_only_impl`. All are exact. Defaults to ``'auto'``.
-        folded (FoldedWeights, optional): :func:`fold_key_only_weights` of the same weights, where
-            they are at hand. Defaults to None: computed if needed.
+        folded (FoldedKeyOnlyWeights, optional): :func:`fold_key_only_weights` of the same weights,
+            where they are at hand. Defaults to None: computed if needed.
 
     Returns:
         Tensor: The mixed tokens, shape (B, N, D).
@@ -124,13 +125,13 @@ def choose_key_only_impl(batch: int, tokens: int, dims: int, folded: bool) -> st
     return 'collapsed' if 3 * batch * tokens > dims * (batch + 2) else 'literal'
 
 
-def fold_key_only_weights(weights: KeyOnlyWeights) -> FoldedWeights:
+def fold_key_only_weights(weights: KeyOnlyWeights) -> FoldedKeyOnlyWeights:
     """Multiplies out what no token enters; see the module's header."""
     heads, head_dims = weights.saliency.shape
     key = weights.key.unflatten(0, (heads, head_dims))  # (h, d, D)
     saliency = torch.bmm(weights.saliency[:, None], key)[:, 0] / math.sqrt(head_dims)
     bias = F.linear(weights.inner_bias + weights.key_bias, weights.outer, weights.outer_bias)
-    return FoldedWeights(
+    return FoldedKeyOnlyWeights(
         saliency, weights.outer @ weights.inner, weights.outer @ weights.key, bias)
 
 
@@ -146,14 +147,14 @@ def _mix_literal(x: Tensor, weights: KeyOnlyWeights) -> Tensor:
     return F.linear(gated + key, weights.outer, weights.outer_bias)  # Eq. 4
 
 
-def _mix_merged(x: Tensor, weights: KeyOnlyWeights, folded: FoldedWeights) -> Tensor:
+def _mix_merged(x: Tensor, weights: KeyOnlyWeights, folded: FoldedKeyOnlyWeights) -> Tensor:
     context = _pool_keys(x, weights, folded)
     value = F.linear(x, weights.value, weights.value_bias)
     gated = F.linear(context[:, None] * value, folded.gate)
     return F.linear(x, folded.direct, folded.bias) + gated
 
 
-def _mix_collapsed(x: Tensor, weights: KeyOnlyWeights, folded: FoldedWeights) -> Tensor:
+def _mix_collapsed(x: Tensor, weights: KeyOnlyWeights, folded: FoldedKeyOnlyWeights) -> Tensor:
     batch = len(x)
     context = _pool_keys(x, weights, folded)  # (B, D)
     gate = folded.gate * context[:, None]  # diag(G) from the right, (B, D, D)
@@ -163,7 +164,7 @@ def _mix_collapsed(x: Tensor, weights: KeyOnlyWeights, folded: FoldedWeights) ->
     return torch.baddbmm(bias[:, None], x, matrix.transpose(1, 2))
 
 
-def _pool_keys(x: Tensor, weights: KeyOnlyWeights, folded: FoldedWeights) -> Tensor:
+def _pool_keys(x: Tensor, weights: KeyOnlyWeights, folded: FoldedKeyOnlyWeights) -> Tensor:
     """The context G, shape (B, D), pooled from tokens instead of keys."""
     heads, head_dims = weights.saliency.shape
     saliency = folded.saliency.expand(len(x), -1, -1)

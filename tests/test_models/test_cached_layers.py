@@ -33,7 +33,7 @@ class Case:
 
 
 KEY_ONLY = dict(fold='fold_key_only_weights', shape=(2, 20, 12), grid=((4, 5), ))
-GROUP = dict(fold='fold_group_queries', shape=(2, 12, 4, 5))
+GROUP = dict(fold='fold_group_weights', shape=(2, 12, 4, 5))
 CASES = {
     'key-only': Case(KeyOnlyAttention, **KEY_ONLY),
     'key-only per head': Case(partial(KeyOnlyAttention, inner_per_head=True), **KEY_ONLY),

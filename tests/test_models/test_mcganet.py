@@ -73,6 +73,14 @@ def test_patches_are_padded_at_the_bottom_and_right():
     torch.testing.assert_close(model.stem(x), model.stem(padded))
 
 
+@pytest.mark.parametrize('training', (False, True))
+@pytest.mark.parametrize('memory_format', (torch.contiguous_format, torch.channels_last), ids=str)
+def test_maps_have_the_memory_format_of_the_images(memory_format, training):
+    model = randomise(MCGANet(TINY)).train(training)
+    x = torch.randn(2, 3, 64, 96).contiguous(memory_format=memory_format)
+    assert all(out.is_contiguous(memory_format=memory_format) for out in model(x))
+
+
 def test_channel_norm_normalises_maps_and_vectors_alike():
     norm = randomise(ChannelNorm(6))
     x = torch.randn(2, 6, 4, 5)
@@ -81,6 +89,9 @@ def test_channel_norm_normalises_maps_and_vectors_alike():
     out = norm(x)
     torch.testing.assert_close(out, expected)
     assert out.is_contiguous()
+    channels_last = norm(x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(channels_last, expected)
+    assert channels_last.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(norm(x[:, :, 1, 2]), expected[:, :, 1, 2])
 
 

@@ -7,7 +7,7 @@ import torch
 from mmvisionmix.ops import (
     GroupAttentionWeights,
     PropagationWeights,
-    fold_group_queries,
+    fold_group_weights,
     group_attention,
 )
 
@@ -15,6 +15,7 @@ from mmvisionmix.ops import (
 SHAPES = ((1, 4, 3, (1, 1), 1), (2, 6, 2, (1, 5), 3), (2, 8, 8, (7, 6), 2), (4, 12, 5, (9, 3), 1))
 OPTIONS = (dict(), dict(biases=False), dict(single=True), dict(kernels=(3, )),
            dict(kernels=(1, 3, 5)), dict(shared=True))
+FORMATS = (torch.contiguous_format, torch.channels_last)
 
 
 def make_inputs(heads, dims, groups, grid, batch, dtype=torch.float64, biases=True, single=False,
@@ -40,7 +41,8 @@ def make_inputs(heads, dims, groups, grid, batch, dtype=torch.float64, biases=Tr
     weights = GroupAttentionWeights(
         draw(groups, dims), matrix(), bias(), matrix(), matrix(), bias(),
         matrix() if single else None, draw(dims), draw(dims), draw(6, groups), draw(6),
-        draw(groups, 6), draw(groups), branches, matrix() if single else None, draw(dims))
+        draw(groups, 6), draw(groups), branches, matrix() if single else None,
+        tuple(draw(dims) for _ in range(1 if single else len(kernels))))
     return draw(batch, dims, *grid), weights
 
 
@@ -55,10 +57,11 @@ def leaves(weights):
     return list(found.values())
 
 
-def convert(weights, dtype):
-    return type(weights)(*[
-        tuple(convert(branch, dtype) for branch in part) if isinstance(part, tuple) else
-        part if part is None else part.detach().to(dtype) for part in weights])
+def convert(part, dtype):
+    if isinstance(part, torch.Tensor) or part is None:
+        return part if part is None else part.detach().to(dtype)
+    parts = [convert(one, dtype) for one in part]
+    return type(part)(*parts) if hasattr(part, '_fields') else tuple(parts)
 
 
 def attend_by_definition(x, weights, heads):
@@ -93,7 +96,7 @@ def attend_by_definition(x, weights, heads):
         normed = normed * weights.norm + weights.norm_bias
         hidden = torch.nn.functional.gelu(weights.expand @ normed + weights.expand_bias[:, None])
         groups = groups + weights.reduce @ hidden + weights.reduce_bias[:, None]
-        out = weights.bias.expand(height * width, dims)
+        out = sum(weights.biases).expand(height * width, dims)
         for branch in weights.branches:
             pad = branch.conv.shape[2] // 2
             padded = torch.nn.functional.pad(image, (pad, ) * 4)
@@ -119,16 +122,26 @@ def test_literal_form_follows_the_definition(shape, options):
 @pytest.mark.parametrize('shape', SHAPES)
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 @pytest.mark.parametrize('at_hand', (False, True))
-def test_folded_form_equals_the_literal_form_in_value_and_all_gradients(shape, options, at_hand):
+@pytest.mark.parametrize('memory_format', FORMATS, ids=str)
+def test_folded_form_equals_the_literal_form_in_value_and_all_gradients(
+        shape, options, at_hand, memory_format):
     x, weights = make_inputs(*shape, **options)
+    x = x.detach().contiguous(memory_format=memory_format).requires_grad_()
     inputs, probe = [x, *leaves(weights)], torch.randn_like(x)
     results = []
     for form in ('literal', 'folded'):
-        queries = fold_group_queries(weights, shape[0]) if at_hand else None
-        out = group_attention(x, weights, shape[0], form, queries)
+        folded = fold_group_weights(weights, shape[0]) if at_hand else None
+        out = group_attention(x, weights, shape[0], form, folded)
         results.append((out, *torch.autograd.grad((out * probe).sum(), inputs)))
     for folded, literal in zip(*results[::-1]):
         torch.testing.assert_close(folded, literal, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize('memory_format', FORMATS, ids=str)
+def test_folded_form_keeps_the_memory_format(memory_format):
+    x, weights = make_inputs(2, 16, 8, (11, 13), 2)
+    out = group_attention(x.contiguous(memory_format=memory_format), weights, 2, 'folded')
+    assert out.is_contiguous(memory_format=memory_format)
 
 
 @pytest.mark.parametrize('impl', ('literal', 'folded', 'auto'))

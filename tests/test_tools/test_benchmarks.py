@@ -269,13 +269,14 @@ def test_backbones_print_three_rows_per_network_and_size(monkeypatch, capsys, tm
 
 
 def test_backbones_show_ratios_of_the_same_images():
-    images = dict(network='linglo-b0', peer='peer', batch=4, height=8, width=8)
+    images = dict(network='linglo-b0', batch=4, height=8, width=8)
     rows = [dict(images, dense=dense, form=form, seconds=seconds, images_per_second=4 / seconds)
             for dense, times in ((False, (.02, .04, .01)), (True, (.1, .5, .3)))
             for form, seconds in zip(('deployed', 'literal', 'peer'), times)]
     cells = cells_of(benchmark_backbones.markdown(rows))
-    assert cells[0][3:] == ['20 ms', '200', '0.5x', '2x']
-    assert cells[3][3:] == ['100 ms', '40', '3x', '5x']
+    assert [row[3:] for row in cells[:3]] == [
+        ['20 ms', '200', '1x'], ['40 ms', '100', '2x'], ['10 ms', '400', '0.5x']]
+    assert [row[5] for row in cells[3:]] == ['1x', '5x', '3x']
 
 
 @pytest.mark.parametrize('dense', [False, True])
@@ -283,7 +284,7 @@ def test_backbones_give_what_their_peers_give(dense):
     contender = benchmark_backbones.CONTENDERS['linglo-b0']
     ours = [benchmark_backbones.build_backbone(contender, dense, deployed)
             for deployed in (True, False)]
-    peer = benchmark_backbones.build_peer(contender.peer, dense)
+    peer = benchmark_backbones.build_peer(contender.peers[0], dense)
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         deployed, literal = (model(images) for model in ours)
@@ -292,6 +293,11 @@ def test_backbones_give_what_their_peers_give(dense):
     assert [out.shape for out in deployed] == [out.shape for out in literal]
     assert [out.shape for out in deployed] == [out.shape for out in theirs]
     assert not ours[0].training and not ours[1].training and not peer.training
+
+
+def test_backbones_peers_are_folded_as_ours_are():
+    peer = benchmark_backbones.build_peer('repvit_m0_9', dense=False)
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in peer.modules())
 
 
 def test_backbones_say_how_to_get_timm(monkeypatch):

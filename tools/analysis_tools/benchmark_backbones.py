@@ -1,13 +1,14 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-"""Images per second of whole backbones: deployed, in literal form, and a peer of the same size.
+"""Images per second of whole backbones: deployed, in literal form, and peers of about their size.
 
     python tools/analysis_tools/benchmark_backbones.py
     python tools/analysis_tools/benchmark_backbones.py linglo-b0 --sizes 384x384 --dense-sizes
 
 All run in one process, in turn, round after round, in float32 and inference mode; a figure is the
 median over rounds. For --sizes they give one vector per image, as a classifier needs; for
---dense-sizes four maps, as detection and segmentation need. The peers come from timm, which nothing
-else here needs: pip install timm.
+--dense-sizes four maps, as detection and segmentation need. "Time over" is how many times the
+deployed network's a time is. The peers come from timm, which nothing else here needs: pip install
+timm. Those that can be folded for inference are.
 """
 import argparse
 from functools import partial
@@ -19,7 +20,7 @@ from torch import nn
 
 from mmvisionmix.models import BaseBackbone, LinGlo, MCGANet
 
-HEADER = ('network', 'images', 'form', 'per batch', 'images/s', 'over peer', 'over literal')
+HEADER = ('network', 'images', 'form', 'per batch', 'images/s', 'time over deployed')
 
 
 class Contender(NamedTuple):
@@ -28,18 +29,18 @@ class Contender(NamedTuple):
     Attributes:
         backbone: Its class. The options ``impl='literal'`` and ``gap_before_norm`` are its own.
         arch: Its size.
-        peer: Name of the peer in timm.
+        peers: Names of its peers in timm.
     """
     backbone: Type[BaseBackbone]
     arch: str
-    peer: str
+    peers: Tuple[str, ...]
 
 
 CONTENDERS = {
-    'linglo-b0': Contender(LinGlo, 'b0', 'pvt_v2_b0'),
-    'linglo-b1': Contender(LinGlo, 'b1', 'pvt_v2_b1'),
-    'linglo-b2': Contender(LinGlo, 'b2', 'pvt_v2_b2'),
-    'mcganet': Contender(MCGANet, 'base', 'pvt_v2_b0'),
+    'linglo-b0': Contender(LinGlo, 'b0', ('pvt_v2_b0', )),
+    'linglo-b1': Contender(LinGlo, 'b1', ('pvt_v2_b1', )),
+    'linglo-b2': Contender(LinGlo, 'b2', ('pvt_v2_b2', )),
+    'mcganet': Contender(MCGANet, 'base', ('pvt_v2_b0', 'repvit_m0_9')),
 }
 DEFAULT = ('linglo-b0', 'linglo-b2', 'mcganet')
 
@@ -69,50 +70,49 @@ def build_backbone(contender: Contender, dense: bool, deployed: bool) -> nn.Modu
 
 
 def build_peer(name: str, dense: bool) -> nn.Module:
-    """A backbone of timm for inference, without weights.
+    """A backbone of timm for inference, folded where timm can, without weights.
 
     Raises:
         ImportError: If timm is not installed.
     """
     try:
         import timm
+        from timm.utils import reparameterize_model
     except ImportError as error:
         raise ImportError(f'the peer {name} comes from timm: pip install timm') from error
-    return timm.create_model(
-        name, **(dict(features_only=True) if dense else dict(num_classes=0))).eval()
+    peer = timm.create_model(
+        name, **(dict(features_only=True) if dense else dict(num_classes=0)))
+    return reparameterize_model(peer.eval())
 
 
 def measure(name: str, images: Images, rounds: int) -> List[dict]:
-    """Times one network, its literal form and its peer: a row each, times in seconds."""
+    """Times one network, its literal form and its peers: a row each, times in seconds."""
     contender = CONTENDERS[name]
     models = {
         'deployed': build_backbone(contender, images.dense, deployed=True),
         'literal': build_backbone(contender, images.dense, deployed=False),
-        contender.peer: build_peer(contender.peer, images.dense),
+        **{peer: build_peer(peer, images.dense) for peer in contender.peers},
     }
     x = torch.randn(images.batch, 3, images.height, images.width)
     with torch.inference_mode():
         times = time_interleaved(
             {form: partial(model, x) for form, model in models.items()}, rounds,
             f'{name}, {images}')
-    return [dict(images._asdict(), network=name, peer=contender.peer, form=form, seconds=seconds,
+    return [dict(images._asdict(), network=name, form=form, seconds=seconds,
                  images_per_second=images.batch / seconds) for form, seconds in times.items()]
 
 
 def markdown(rows: List[dict]) -> str:
-    """All figures as a table, with ratios of images per second to the peer and literal form."""
-    def key(row: dict, form: str) -> Tuple:
-        return (row['network'], str(Images(*(row[field] for field in Images._fields))), form)
-
-    seconds: Dict[Tuple, float] = {key(row, row['form']): row['seconds'] for row in rows}
+    """All figures as a table, with ratios of times to the deployed network's."""
+    deployed: Dict[Tuple, float] = {}
     lines = []
     for row in rows:
-        network, images, form = key(row, row['form'])
+        key = (row['network'], str(Images(*(row[field] for field in Images._fields))))
+        if row['form'] == 'deployed':
+            deployed[key] = row['seconds']
         lines.append((
-            network, images, form, with_unit(row['seconds'], 'ms', 1e3),
-            f'{row["images_per_second"]:.3g}',
-            ratio(seconds.get(key(row, row['peer'])), row['seconds']),
-            ratio(seconds.get(key(row, 'literal')), row['seconds'])))
+            *key, row['form'], with_unit(row['seconds'], 'ms', 1e3),
+            f'{row["images_per_second"]:.3g}', ratio(row['seconds'], deployed[key])))
     return table(HEADER, lines)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mmvisionmix.registry import MODELS
 
 from ..layers import GELU, ChannelNorm, GroupAttention
-from .base import BaseBackbone, Stage, drop_path_rates
+from .base import BaseBackbone, Stage, drop_path_rates, memory_format_of
 
 
 class PatchEmbedding(nn.Sequential):
@@ -70,8 +70,9 @@ class MCGANet(BaseBackbone):
 
     From Vo et al., "Multi-scale Convolutions Meet Group Attention for Dense Prediction Tasks",
     Section 3: patch embeddings by convolutions, depthwise from the second on, and blocks of MCGA
-    attention (Eq. 1-3) and an MLP. Maps are (B, C, H, W) throughout. Images of any size are taken:
-    what is short of a patch is padded with zeros at the bottom and right.
+    attention (Eq. 1-3) and an MLP. Maps are (B, C, H, W) throughout, channels-last in inference on
+    CPUs, where it is faster. Images of any size are taken: what is short of a patch is padded with
+    zeros at the bottom and right.
 
     Inferred, as the paper does not say: biases, norms after patch embeddings, and one layer norm
     per emitted stage.
@@ -170,12 +171,16 @@ class MCGANet(BaseBackbone):
         Returns:
             tuple[Tensor]: One map per emitted stage, shape (B, C, H, W), where H and W are a
             quarter, eighth, 16th and 32nd of the image's, rounded up; or, with
-            ``gap_before_norm``, one vector per emitted stage, shape (B, C).
+            ``gap_before_norm``, one vector per emitted stage, shape (B, C). Maps have the memory
+            format of the images.
         """
-        x = self.stem(x)
+        memory_format = memory_format_of(x)
+        x = self.stem(self.arrange(x))
         outs = []
         for i, stage in enumerate(self.stages):
             x = stage(x, self.maybe_checkpoint)
             if i in self.out_indices:
-                outs.append(self.norms[str(i)](x.mean((2, 3)) if self.gap_before_norm else x))
+                norm = self.norms[str(i)]
+                outs.append(norm(x.mean((2, 3))) if self.gap_before_norm else
+                            norm(x).contiguous(memory_format=memory_format))
         return tuple(outs)

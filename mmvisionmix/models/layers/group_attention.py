@@ -1,15 +1,16 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-from typing import Optional, Sequence
+from typing import List, Optional, Sequence
 
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmvisionmix.ops import (
+    FoldedGroupWeights,
     GroupAttentionWeights,
     PropagationWeights,
     check_group_attention_impl,
-    fold_group_queries,
+    fold_group_weights,
     group_attention,
 )
 
@@ -23,8 +24,8 @@ class GroupAttention(BaseModule):
 
     Learned group tokens attend to all tokens, an MLP mixes the groups, and depthwise convolutions
     of the input, one per kernel size, attend to the groups; the projected results are summed.
-    Inferred, as the paper does not say: biases, and the design of the MLP. In inference, the group
-    tokens' part of the logits is computed once and kept until a weight changes.
+    Inferred, as the paper does not say: biases, and the design of the MLP. In inference, what no
+    image enters is computed once and kept until a weight changes.
 
     Args:
         embed_dims (int): Number of channels D.
@@ -88,20 +89,19 @@ class GroupAttention(BaseModule):
         self.group_keys = linears(1 if share_groups else scales, bias=False)
         self.group_values = linears(1 if share_groups else scales, bias=qkv_bias)
         self.projs = linears(1 if fusion == 'single' else scales, bias=True)
-        self._folded: ParameterCache[Tensor] = ParameterCache()
+        self._folded: ParameterCache[FoldedGroupWeights] = ParameterCache()
         nn.init.trunc_normal_(self.tokens, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mixes the tokens of maps (B, D, H, W)."""
         weights = self._weights()
-        entering = [weights.tokens, weights.query, weights.key]
-        if weights.query_bias is not None:
-            entering.append(weights.query_bias)
-        queries = None
-        if self.impl != 'literal' and not self.training and may_cache(entering):
-            queries = self._folded.get(
-                entering, lambda: fold_group_queries(weights, self.num_heads))
-        return group_attention(x, weights, self.num_heads, self.impl, queries)
+        folded = None
+        if self.impl != 'literal' and not self.training:
+            entering = _folded_parameters(weights)
+            if may_cache(entering):
+                folded = self._folded.get(
+                    entering, lambda: fold_group_weights(weights, self.num_heads))
+        return group_attention(x, weights, self.num_heads, self.impl, folded)
 
     def train(self, mode: bool = True) -> 'GroupAttention':
         """Sets the mode and forgets what was computed in the last one."""
@@ -124,4 +124,13 @@ class GroupAttention(BaseModule):
             self.norm.weight, self.norm.bias, self.expand.weight, self.expand.bias,
             self.reduce.weight, self.reduce.bias, branches,
             self.projs[0].weight if single else None,
-            torch.stack([proj.bias for proj in self.projs]).sum(0))
+            tuple(proj.bias for proj in self.projs))
+
+
+def _folded_parameters(weights: GroupAttentionWeights) -> List[Tensor]:
+    """The parameters that :func:`mmvisionmix.ops.fold_group_weights` reads."""
+    parameters = [weights.tokens, weights.query, weights.query_bias, weights.key, weights.proj,
+                  *weights.biases]
+    for branch in weights.branches:
+        parameters += [branch.key, branch.value, branch.value_bias, branch.proj]
+    return [param for param in parameters if param is not None]

@@ -6,7 +6,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmvisionmix.ops import (
-    FoldedWeights,
+    FoldedKeyOnlyWeights,
     KeyOnlyWeights,
     check_key_only_impl,
     fold_key_only_weights,
@@ -59,7 +59,7 @@ class KeyOnlyAttention(BaseModule):
             nn.Linear(embed_dims, embed_dims))
         self.outer = nn.Linear(embed_dims, embed_dims)
         self.drop = nn.Dropout(drop_rate)
-        self._folded: ParameterCache[FoldedWeights] = ParameterCache()
+        self._folded: ParameterCache[FoldedKeyOnlyWeights] = ParameterCache()
         nn.init.trunc_normal_(self.saliency, std=0.02)
 
     def forward(self, x: Tensor, grid: Tuple[int, int]) -> Tensor:
