@@ -23,6 +23,14 @@ from .large_kernel import (
     large_kernel_mix,
     toeplitz_matrix,
 )
+from .partition_attention import (
+    PartitionAttentionWeights,
+    check_partition_attention_impl,
+    draw_hash_vectors,
+    hash_partition,
+    kmeans_partition,
+    partition_attention,
+)
 from .precision import full_precision
 from .reparam import (
     BatchNormStatistics,
@@ -34,9 +42,11 @@ from .reparam import (
 
 __all__ = [
     'BatchNormStatistics', 'Convolution', 'FoldedGroupWeights', 'FoldedKeyOnlyWeights',
-    'GroupAttentionWeights', 'KeyOnlyWeights', 'PropagationWeights', 'add_parallel',
-    'check_group_attention_impl', 'check_key_only_impl', 'check_large_kernel_impl',
-    'choose_key_only_impl', 'choose_large_kernel_impl', 'depthwise_identity', 'fit_kernel',
+    'GroupAttentionWeights', 'KeyOnlyWeights', 'PartitionAttentionWeights',
+    'PropagationWeights', 'add_parallel', 'check_group_attention_impl', 'check_key_only_impl',
+    'check_large_kernel_impl', 'check_partition_attention_impl', 'choose_key_only_impl',
+    'choose_large_kernel_impl', 'depthwise_identity', 'draw_hash_vectors', 'fit_kernel',
     'fold_batch_norm', 'fold_group_weights', 'fold_key_only_weights', 'full_precision',
-    'group_attention', 'key_only_attention', 'large_kernel_mix', 'toeplitz_matrix'
+    'group_attention', 'hash_partition', 'key_only_attention', 'kmeans_partition',
+    'large_kernel_mix', 'partition_attention', 'toeplitz_matrix'
 ]

@@ -22,6 +22,12 @@ BACKBONES = {
 SIZES = [(name, arch) for name, cls in BACKBONES.items() for arch in cls.arch_settings]
 # Settings that make a backbone small enough to be tried often.
 SMALL = dict(
+    DualFormer=dict(
+        arch=dict(
+            embed_dims=(8, 16, 24, 16), depths=(1, 2, 1, 1), reductions=(4, 2, 1, 1),
+            mlp_ratios=(3, 2, 2, 2)),
+        num_heads=2,
+        out_indices=(0, 2, 3)),
     LKCAViT=dict(
         arch=dict(embed_dims=24, num_layers=4, mlp_ratio=2), img_size=(24, 40), patch_size=8,
         out_indices=(0, 2, 3)),
@@ -37,7 +43,8 @@ SMALL = dict(
         num_groups=5,
         out_indices=(0, 2, 3)))
 # Settings for its full sizes on images of about 64 pixels.
-FULL = dict(LKCAViT=dict(img_size=64, patch_size=8), LinGlo=dict(), MCGANet=dict())
+FULL = dict(
+    DualFormer=dict(), LKCAViT=dict(img_size=64, patch_size=8), LinGlo=dict(), MCGANet=dict())
 
 
 def build(name, **kwargs):
@@ -48,9 +55,12 @@ def build(name, **kwargs):
 
 
 def randomise(model):
-    """Gives every parameter and statistic a value that a mistake would not survive."""
-    for param in model.parameters():
-        nn.init.normal_(param, std=0.2)
+    """Gives every parameter and statistic a value that a mistake would not survive.
+
+    Biases are small, or else they would make all tokens of a deep network alike.
+    """
+    for name, param in model.named_parameters():
+        nn.init.normal_(param, std=0.02 if name.endswith('bias') else 0.2)
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             nn.init.normal_(module.running_mean)

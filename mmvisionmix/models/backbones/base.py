@@ -22,13 +22,6 @@ def _as_list(init_cfg: Union[dict, List[dict], None]) -> List[dict]:
     return [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or ())
 
 
-def memory_format_of(x: Tensor) -> torch.memory_format:
-    """Channels-last if maps (B, C, H, W) are that alone, or else contiguous."""
-    if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
-        return torch.channels_last
-    return torch.contiguous_format
-
-
 class Stage(BaseModule):
     """Downsampling, and blocks on maps of one size.
 
@@ -239,16 +232,6 @@ class BaseBackbone(BaseModule):
         if self.with_cp and torch.is_grad_enabled():
             return checkpoint(block, *args, use_reentrant=False)
         return block(*args)
-
-    def arrange(self, images: Tensor) -> Tensor:
-        """Images in the memory format in which convolutions run fastest; the rest follows them.
-
-        On CPUs that is channels-last in inference. In training it is not: there the backward pass
-        of depthwise convolutions is several times slower so. Other devices are left to the user.
-        """
-        if self.training or images.device.type != 'cpu':
-            return images
-        return images.contiguous(memory_format=torch.channels_last)
 
     def _frozen_parts(self) -> List[Union[nn.Module, nn.Parameter]]:
         if self.frozen_stages < 0:

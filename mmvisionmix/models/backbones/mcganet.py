@@ -1,5 +1,5 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-from typing import List, Sequence, Tuple, Union
+from typing import List, Sequence, Union
 
 from mmcv.cnn.bricks import DropPath
 from mmcv.cnn.bricks.transformer import AdaptivePadding
@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from mmvisionmix.registry import MODELS
 
 from ..layers import GELU, ChannelNorm, GroupAttention
-from .base import BaseBackbone, Stage, drop_path_rates, memory_format_of
+from .base import Stage, drop_path_rates
+from .pyramid import PyramidBackbone
 
 
 class PatchEmbedding(nn.Sequential):
@@ -65,7 +66,7 @@ class MCGABlock(BaseModule):
 
 
 @MODELS.register_module()
-class MCGANet(BaseBackbone):
+class MCGANet(PyramidBackbone):
     """MCGANet: multi-scale convolutions meet group attention, in a four-stage pyramid.
 
     From Vo et al., "Multi-scale Convolutions Meet Group Attention for Dense Prediction Tasks",
@@ -140,11 +141,12 @@ class MCGANet(BaseBackbone):
                  norm_eval: bool = False,
                  with_cp: bool = False,
                  init_cfg: Union[dict, List[dict], None] = None) -> None:
-        super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
+        super().__init__(
+            gap_before_norm, frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp,
+            init_cfg=init_cfg)
         settings = self.get_arch(arch)
         dims, depths = settings['embed_dims'], settings['depths']
         self.set_out_indices(out_indices, depths)
-        self.gap_before_norm = gap_before_norm
 
         def make_block(stage: int, rate: float) -> nn.Module:
             attention = GroupAttention(
@@ -161,26 +163,3 @@ class MCGANet(BaseBackbone):
             for i in range(self.out_indices[-1] + 1))
         self.norms = nn.ModuleDict({str(i): ChannelNorm(dims[i]) for i in self.out_indices})
         self.freeze_stages()
-
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
-        """Maps images to feature maps.
-
-        Args:
-            x (Tensor): Images, shape (B, in_channels, height, width).
-
-        Returns:
-            tuple[Tensor]: One map per emitted stage, shape (B, C, H, W), where H and W are a
-            quarter, eighth, 16th and 32nd of the image's, rounded up; or, with
-            ``gap_before_norm``, one vector per emitted stage, shape (B, C). Maps have the memory
-            format of the images.
-        """
-        memory_format = memory_format_of(x)
-        x = self.stem(self.arrange(x))
-        outs = []
-        for i, stage in enumerate(self.stages):
-            x = stage(x, self.maybe_checkpoint)
-            if i in self.out_indices:
-                norm = self.norms[str(i)]
-                outs.append(norm(x.mean((2, 3))) if self.gap_before_norm else
-                            norm(x).contiguous(memory_format=memory_format))
-        return tuple(outs)

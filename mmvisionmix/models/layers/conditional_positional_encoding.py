@@ -3,17 +3,12 @@ import math
 from typing import Any, Dict, Optional
 
 import torch
-from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmvisionmix.ops import (
-    BatchNormStatistics,
-    Convolution,
-    add_parallel,
-    depthwise_identity,
-    fold_batch_norm,
-)
+from mmvisionmix.ops import Convolution, add_parallel, depthwise_identity
+
+from .conv_norm import ConvNorm
 
 
 class ConditionalPositionalEncoding(BaseModule):
@@ -44,11 +39,9 @@ class ConditionalPositionalEncoding(BaseModule):
         super().__init__(init_cfg)
         self.channels = channels
         self.residual = residual
-        self.norm_cfg = norm_cfg or dict(type='BN')
+        self.norm_cfg = norm_cfg
         self.branches = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
-                build_norm_layer(self.norm_cfg, channels)[1])
+            ConvNorm(channels, channels, 3, padding=1, groups=channels, norm_cfg=norm_cfg)
             for _ in range(num_branches))
         self.merged: Optional[nn.Conv2d] = None
 
@@ -71,13 +64,7 @@ class ConditionalPositionalEncoding(BaseModule):
             self.branches = nn.ModuleList()
 
     def _merge(self) -> Convolution:
-        convolutions = [
-            fold_batch_norm(
-                conv.weight, None,
-                BatchNormStatistics(
-                    norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.eps))
-            for conv, norm in self.branches
-        ]
+        convolutions = [branch.fold() for branch in self.branches]
         if self.residual:
             like = convolutions[0]
             convolutions.append(
@@ -89,22 +76,23 @@ class ConditionalPositionalEncoding(BaseModule):
         if self.residual:
             weight = weight - depthwise_identity(weight)
         state = {}
-        for index, (conv, norm) in enumerate(self.branches):
-            scale = math.sqrt(1 + norm.eps) if index == 0 else 0.  # undoes the division by the std
+        for index, branch in enumerate(self.branches):
+            scale = 0. if index else math.sqrt(1 + branch.eps)  # undoes the division by the std
             ones, zeros = torch.ones_like(bias), torch.zeros_like(bias)
             parts = dict(zip(
                 ('weight', 'bias', 'running_mean', 'running_var'),
                 (ones * scale, zeros if index else bias, zeros, ones)))
-            parts['num_batches_tracked'] = norm.num_batches_tracked
-            state[f'branches.{index}.0.weight'] = conv.weight.detach() if index else weight
-            state.update({f'branches.{index}.1.{name}': value for name, value in parts.items()})
+            parts['num_batches_tracked'] = branch.norm.num_batches_tracked
+            kernels = branch.conv.weight.detach() if index else weight
+            state[f'branches.{index}.conv.weight'] = kernels
+            state.update({f'branches.{index}.norm.{name}': value for name, value in parts.items()})
         return state
 
     def _merge_state(self, state: Dict[str, Tensor]) -> Dict[str, Tensor]:
         """The merged convolution of a state with branches."""
         branches = len({name.split('.')[1] for name in state})
         plain = type(self)(self.channels, branches, self.residual, self.norm_cfg)
-        plain.to(state['branches.0.0.weight']).load_state_dict(state)
+        plain.to(state['branches.0.conv.weight']).load_state_dict(state)
         weight, bias = plain._merge()
         return {'merged.weight': weight.detach(), 'merged.bias': bias.detach()}
 

@@ -1,10 +1,10 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 from typing import Optional
 
-from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from .conv_norm import ConvNorm
 from .gelu import GELU
 
 
@@ -51,20 +51,17 @@ class MBConv(BaseModule):
                  norm_cfg: Optional[dict] = None,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
-        norm_cfg = norm_cfg or dict(type='BN')
         hidden = channels * expansion
-        self.expand = nn.Conv2d(channels, hidden, 1, bias=False)
-        self.norm1 = build_norm_layer(norm_cfg, hidden)[1]
-        self.depthwise = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden, bias=False)
-        self.norm2 = build_norm_layer(norm_cfg, hidden)[1]
-        self.project = nn.Conv2d(hidden, channels, 1, bias=False)
-        self.norm3 = build_norm_layer(norm_cfg, channels)[1]
+        self.expand = ConvNorm(channels, hidden, norm_cfg=norm_cfg)
+        self.depthwise = ConvNorm(
+            hidden, hidden, 3, padding=1, groups=hidden, norm_cfg=norm_cfg)
+        self.project = ConvNorm(hidden, channels, norm_cfg=norm_cfg)
         self.act = GELU()
         self.excitation = (
             SqueezeExcitation(channels, squeezed_channels) if squeezed_channels else nn.Identity())
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C, H, W) to the same shape."""
-        x = self.act(self.norm1(self.expand(x)))
-        x = self.act(self.norm2(self.depthwise(x)))
-        return self.excitation(self.norm3(self.project(x)))
+        x = self.act(self.expand(x))
+        x = self.act(self.depthwise(x))
+        return self.excitation(self.project(x))

@@ -1,0 +1,57 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+from typing import Any, Tuple
+
+import torch
+from torch import Tensor
+
+from .base import BaseBackbone
+
+
+class PyramidBackbone(BaseBackbone):
+    """A backbone whose stem and stages map (B, C, H, W), each stage's maps smaller than the last.
+
+    On CPUs it runs channels-last in inference, where convolutions and norms are faster so. In
+    training it does not: there the backward pass of depthwise convolutions is several times
+    slower so. On other devices the memory format is left to the user.
+
+    Args:
+        gap_before_norm (bool): Whether to emit vectors (B, C), averages over positions and then
+            normalised, as classifiers want, instead of normalised maps.
+        kwargs: See :class:`BaseBackbone`.
+    """
+
+    def __init__(self, gap_before_norm: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.gap_before_norm = gap_before_norm
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        """Maps images to feature maps.
+
+        Args:
+            x (Tensor): Images, shape (B, in_channels, height, width).
+
+        Returns:
+            tuple[Tensor]: One map per emitted stage, shape (B, C, H, W), where H and W are a
+            quarter, eighth, 16th and 32nd of the image's, rounded up; or, with
+            ``gap_before_norm``, one vector per emitted stage, shape (B, C). Maps have the memory
+            format of the images.
+        """
+        memory_format = _memory_format_of(x)
+        if not self.training and x.device.type == 'cpu':
+            x = x.contiguous(memory_format=torch.channels_last)
+        x = self.stem(x)
+        outs = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x, self.maybe_checkpoint)
+            if i in self.out_indices:
+                norm = self.norms[str(i)]
+                outs.append(norm(x.mean((2, 3))) if self.gap_before_norm else
+                            norm(x).contiguous(memory_format=memory_format))
+        return tuple(outs)
+
+
+def _memory_format_of(x: Tensor) -> torch.memory_format:
+    """Channels-last if maps (B, C, H, W) are that alone, or else contiguous."""
+    if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format

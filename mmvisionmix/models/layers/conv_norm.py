@@ -1,0 +1,85 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+import math
+from typing import Any, Dict, Optional
+
+import torch
+from mmcv.cnn import build_norm_layer
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmvisionmix.ops import BatchNormStatistics, Convolution, fold_batch_norm
+
+
+class ConvNorm(BaseModule):
+    """Convolution without bias, and a batch norm.
+
+    :meth:`switch_to_deploy` folds the norm into the convolution, which then has a bias. A
+    checkpoint saved before loads afterwards, and the other way round.
+
+    Args:
+        in_channels (int): Channels of the input.
+        out_channels (int): Channels of the output.
+        kernel_size (int): Side of the kernels. Defaults to 1.
+        stride (int): Stride. Defaults to 1.
+        padding (int): Zeros added on every side. Defaults to 0.
+        groups (int): Groups of the convolution. Defaults to 1.
+        norm_cfg (dict): Config of the batch norm. Defaults to ``dict(type='BN')``.
+        init_cfg (dict, optional): Initialisation config. Defaults to None.
+    """
+
+    def __init__(self,
+                 in_channels: int,
+                 out_channels: int,
+                 kernel_size: int = 1,
+                 stride: int = 1,
+                 padding: int = 0,
+                 groups: int = 1,
+                 norm_cfg: Optional[dict] = None,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg)
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
+        self.norm: Optional[nn.Module] = build_norm_layer(
+            norm_cfg or dict(type='BN'), out_channels)[1]
+        self.eps = self.norm.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, in_channels, H, W) to (B, out_channels, H', W')."""
+        x = self.conv(x)
+        return x if self.norm is None else self.norm(x)
+
+    def fold(self) -> Convolution:
+        """The one convolution that both are in inference."""
+        if self.norm is None:
+            return Convolution(self.conv.weight, self.conv.bias)
+        return self._fold(self.conv.weight, self.norm.state_dict(keep_vars=True))
+
+    @torch.no_grad()
+    def switch_to_deploy(self) -> None:
+        """Folds the norm into the convolution."""
+        if self.norm is not None:
+            weight, bias = self.fold()
+            self.conv.weight.copy_(weight)
+            self.conv.bias = nn.Parameter(bias)
+            self.norm = None
+
+    def _fold(self, weight: Tensor, norm: Dict[str, Tensor]) -> Convolution:
+        return fold_batch_norm(
+            weight, None,
+            BatchNormStatistics(
+                norm['running_mean'], norm['running_var'], norm['weight'], norm['bias'], self.eps))
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        weight, bias, norm = (prefix + name for name in ('conv.weight', 'conv.bias', 'norm.'))
+        given = {key[len(norm):]: key for key in state_dict if key.startswith(norm)}
+        if self.norm is None and given:
+            parts = {name: state_dict.pop(key) for name, key in given.items()}
+            state_dict[weight], state_dict[bias] = self._fold(state_dict[weight], parts)
+        elif self.norm is not None and bias in state_dict:
+            shift = state_dict.pop(bias)
+            state_dict.update({
+                norm + 'weight': torch.full_like(shift, math.sqrt(1 + self.eps)),
+                norm + 'bias': shift, norm + 'running_mean': torch.zeros_like(shift),
+                norm + 'running_var': torch.ones_like(shift),
+                norm + 'num_batches_tracked': torch.zeros((), dtype=torch.long)})
+        super()._load_from_state_dict(state_dict, prefix, *args)
