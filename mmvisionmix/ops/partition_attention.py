@@ -74,7 +74,8 @@ def draw_hash_vectors(groups: int, bits: int, dims: int, seed: int) -> Tensor:
         Tensor: Shape (groups, bits, dims).
     """
     with torch.device('cpu'):
-        vectors = torch.randn(groups, bits, dims, generator=torch.Generator().manual_seed(seed))
+        vectors = torch.randn(
+            groups, bits, dims, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
     return F.normalize(vectors, dim=2)
 
 
@@ -151,7 +152,8 @@ def partition_attention(x: Tensor,
     mix = _mix_literal if impl == 'literal' else _mix_packed
     codes = codes.expand(-1, num_heads, -1)
     mixed = mix(x.contiguous(), codes, weights, num_partitions, rescale)
-    return mixed if x.is_contiguous() else mixed.contiguous(memory_format=torch.channels_last)
+    channels_last = x.stride(1) == 1 and not x.is_contiguous()  # of a part of the channels too
+    return mixed.contiguous(memory_format=torch.channels_last) if channels_last else mixed
 
 
 def check_partition_attention_impl(impl: str) -> None:

@@ -4,8 +4,8 @@ import json
 import math
 import sys
 
+import benchmark_attention
 import benchmark_backbones
-import benchmark_group_attention
 import benchmark_key_only
 import benchmark_ops
 import plot_attention_cost
@@ -15,7 +15,7 @@ import torch
 from benchmark_key_only import Case
 from PIL import Image
 
-from mmvisionmix.models import LinGlo, MCGANet
+from mmvisionmix.models import DualFormer, LinGlo, MCGANet
 
 TINY = ('--rounds', '1', '--threads', '1')
 
@@ -217,33 +217,45 @@ def test_key_only_refuses_cases_that_are_none(text, message, capsys):
     assert message in capsys.readouterr().err
 
 
-# benchmark_group_attention.py
+# benchmark_attention.py
+
+attentions = pytest.mark.parametrize('name', benchmark_attention.ATTENTIONS)
 
 
-def test_group_attention_prints_both_tables(capsys, tmp_path):
-    out = tmp_path / 'group.json'
-    benchmark_group_attention.main(
-        ['--grids', '4,5,8,2', '2,2,16,2', '--batch', '2', '--json', str(out), *TINY])
+@attentions
+def test_attention_prints_both_tables(name, capsys, tmp_path):
+    out = tmp_path / 'attention.json'
+    benchmark_attention.main([
+        name, '--grids', '4,5,8,2', '2,2,16,2', '--batch', '2', '--json', str(out), *TINY])
     text = capsys.readouterr().out
     assert 'Forward, batch 2:' in text and 'Forward and backward, batch 2:' in text
     assert [row[0] for row in cells_of(text)] == ['4 x 5 x 8 (2)', '2 x 2 x 16 (2)'] * 2
     first, _ = json.loads(out.read_text())
+    assert first['attention'] == name
     for field in ('forward', 'forward_backward'):
-        assert set(first[field]) == {'literal', 'folded', 'sdpa'}
+        assert set(first[field]) == {'literal', 'fast', 'sdpa'}
 
 
-def test_group_attention_layers_differ_in_form_alone():
-    layers = benchmark_group_attention.make_layers(benchmark_group_attention.CASES[3])
-    x = torch.rand(2, 256, 7, 7)
-    torch.testing.assert_close(layers['folded'](x), layers['literal'](x))
-    large = benchmark_group_attention.Case(1, benchmark_group_attention.MAX_PEER_TOKENS + 1, 8, 2)
-    assert 'sdpa' not in benchmark_group_attention.make_layers(large)
+@attentions
+def test_attention_layers_differ_in_form_alone(name):
+    case = benchmark_attention.ATTENTIONS[name].cases[3]
+    layers = benchmark_attention.make_layers(name, case)
+    x = torch.rand(2, case.dims, 7, 7)
+    torch.testing.assert_close(layers['fast'](x), layers['literal'](x))
+    assert layers['literal'].impl == 'literal'
+    large = case._replace(height=1, width=benchmark_attention.MAX_PEER_TOKENS + 1)
+    assert 'sdpa' not in benchmark_attention.make_layers(name, large)
 
 
-def test_group_attention_cases_are_those_of_the_network():
+def test_attention_cases_are_those_of_the_networks():
+    group, partition = (kind.cases for kind in benchmark_attention.ATTENTIONS.values())
     settings = MCGANet.arch_settings['base']
     stages = list(zip(settings['embed_dims'], settings['num_heads']))
-    assert [(case.dims, case.heads) for case in benchmark_group_attention.CASES] == stages
+    assert [(case.dims, case.heads) for case in group] == stages
+    settings = DualFormer.arch_settings['xs']
+    assert [2 * case.dims for case in partition] == list(settings['embed_dims'])
+    assert [56 // 2**i // step for i, step in enumerate(settings['reductions'])] == [
+        case.height for case in partition]
 
 
 # benchmark_backbones.py
@@ -282,8 +294,8 @@ def test_backbones_show_ratios_of_the_same_images():
 @pytest.mark.parametrize('dense', [False, True])
 def test_backbones_give_what_their_peers_give(dense):
     contender = benchmark_backbones.CONTENDERS['linglo-b0']
-    ours = [benchmark_backbones.build_backbone(contender, dense, deployed)
-            for deployed in (True, False)]
+    ours = [benchmark_backbones.build_backbone(contender, dense, form)
+            for form in ('deployed', 'literal')]
     peer = benchmark_backbones.build_peer(contender.peers[0], dense)
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
@@ -293,6 +305,15 @@ def test_backbones_give_what_their_peers_give(dense):
     assert [out.shape for out in deployed] == [out.shape for out in literal]
     assert [out.shape for out in deployed] == [out.shape for out in theirs]
     assert not ours[0].training and not ours[1].training and not peer.training
+
+
+def test_backbones_variants_are_the_deployed_network_with_other_options():
+    contender = benchmark_backbones.CONTENDERS['dualformer-xs']
+    model = benchmark_backbones.build_backbone(contender, False, 'k-means')
+    other = benchmark_backbones.build_backbone(contender, False, 'deployed')
+    attention = [part for part in model.modules() if hasattr(part, 'partition')]
+    assert attention and all(part.partition == 'k-means' for part in attention)
+    other.load_state_dict(model.state_dict())
 
 
 def test_backbones_peers_are_folded_as_ours_are():

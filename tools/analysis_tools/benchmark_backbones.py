@@ -18,7 +18,7 @@ import torch
 from timing import add_options, positive, ratio, table, time_interleaved, with_unit, write_rows
 from torch import nn
 
-from mmvisionmix.models import BaseBackbone, LinGlo, MCGANet
+from mmvisionmix.models import BaseBackbone, DualFormer, LinGlo, MCGANet
 
 HEADER = ('network', 'images', 'form', 'per batch', 'images/s', 'time over deployed')
 
@@ -29,20 +29,30 @@ class Contender(NamedTuple):
     Attributes:
         backbone: Its class. The options ``impl='literal'`` and ``gap_before_norm`` are its own.
         arch: Its size.
-        peers: Names of its peers in timm.
+        peers: Names of its peers in timm, for classification.
+        dense_peers: Those that give maps of images of any size.
+        variants: Options of other networks to compare it with, deployed like it, by name.
     """
     backbone: Type[BaseBackbone]
     arch: str
     peers: Tuple[str, ...]
+    dense_peers: Tuple[str, ...]
+    variants: Dict[str, dict] = {}
 
 
 CONTENDERS = {
-    'linglo-b0': Contender(LinGlo, 'b0', ('pvt_v2_b0', )),
-    'linglo-b1': Contender(LinGlo, 'b1', ('pvt_v2_b1', )),
-    'linglo-b2': Contender(LinGlo, 'b2', ('pvt_v2_b2', )),
-    'mcganet': Contender(MCGANet, 'base', ('pvt_v2_b0', 'repvit_m0_9')),
+    'linglo-b0': Contender(LinGlo, 'b0', ('pvt_v2_b0', ), ('pvt_v2_b0', )),
+    'linglo-b1': Contender(LinGlo, 'b1', ('pvt_v2_b1', ), ('pvt_v2_b1', )),
+    'linglo-b2': Contender(LinGlo, 'b2', ('pvt_v2_b2', ), ('pvt_v2_b2', )),
+    'mcganet': Contender(
+        MCGANet, 'base', ('pvt_v2_b0', 'repvit_m0_9'), ('pvt_v2_b0', 'repvit_m0_9')),
+    'dualformer-xs': Contender(
+        DualFormer, 'xs', ('coat_lite_mini', 'pvt_v2_b1'), ('pvt_v2_b1', ),
+        {'k-means': dict(partition='k-means')}),
+    'dualformer-s': Contender(
+        DualFormer, 's', ('swin_tiny_patch4_window7_224', 'pvt_v2_b2'), ('pvt_v2_b2', )),
 }
-DEFAULT = ('linglo-b0', 'linglo-b2', 'mcganet')
+DEFAULT = ('linglo-b0', 'linglo-b2', 'mcganet', 'dualformer-xs', 'dualformer-s')
 
 
 class Images(NamedTuple):
@@ -57,15 +67,20 @@ class Images(NamedTuple):
         return f'{self.batch} x {self.height} x {self.width}, {outputs}'
 
 
-def build_backbone(contender: Contender, dense: bool, deployed: bool) -> nn.Module:
-    """Our backbone for inference, folded if ``deployed``, or else in the paper's literal form."""
+def build_backbone(contender: Contender, dense: bool, form: str) -> nn.Module:
+    """Our backbone for inference, in the paper's literal form, or else folded.
+
+    Args:
+        contender: Which backbone.
+        dense: Whether it gives maps.
+        form: ``'literal'``, ``'deployed'`` or the name of a variant.
+    """
     options = (
         dict(out_indices=(0, 1, 2, 3)) if dense else dict(out_indices=-1, gap_before_norm=True))
-    if deployed:
-        model = contender.backbone(contender.arch, **options)
-        model.switch_to_deploy()
-    else:
-        model = contender.backbone(contender.arch, impl='literal', **options)
+    if form == 'literal':
+        return contender.backbone(contender.arch, impl='literal', **options).eval()
+    model = contender.backbone(contender.arch, **options, **contender.variants.get(form, {}))
+    model.switch_to_deploy()
     return model.eval()
 
 
@@ -86,13 +101,12 @@ def build_peer(name: str, dense: bool) -> nn.Module:
 
 
 def measure(name: str, images: Images, rounds: int) -> List[dict]:
-    """Times one network, its literal form and its peers: a row each, times in seconds."""
+    """Times one network, its other forms and its peers: a row each, times in seconds."""
     contender = CONTENDERS[name]
-    models = {
-        'deployed': build_backbone(contender, images.dense, deployed=True),
-        'literal': build_backbone(contender, images.dense, deployed=False),
-        **{peer: build_peer(peer, images.dense) for peer in contender.peers},
-    }
+    models = {form: build_backbone(contender, images.dense, form)
+              for form in ('deployed', 'literal', *contender.variants)}
+    for peer in contender.dense_peers if images.dense else contender.peers:
+        models[peer] = build_peer(peer, images.dense)
     x = torch.randn(images.batch, 3, images.height, images.width)
     with torch.inference_mode():
         times = time_interleaved(

@@ -26,6 +26,9 @@ class DualMixer(BaseModule):
             all channels, the convolution without expansion. ``'attention'``: attention alone, on
             all channels. Defaults to ``'parallel'``.
         norm_cfg (dict): Config of the batch norms. Defaults to ``dict(type='BN')``.
+
+    Raises:
+        ValueError: If the channels have no halves.
     """
 
     def __init__(self,
@@ -35,6 +38,8 @@ class DualMixer(BaseModule):
                  norm_cfg: Optional[dict] = None) -> None:
         super().__init__()
         self.parallel = mixing == 'parallel'
+        if self.parallel and embed_dims % 2:
+            raise ValueError(f'embed_dims must be even for two paths, got {embed_dims}')
         channels = embed_dims // 2 if self.parallel else embed_dims
         self.attention = make_attention(channels)
         self.conv = None if mixing == 'attention' else MBConv(

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from mmvisionmix.ops import BatchNormStatistics, Convolution, fold_batch_norm
 
+FOLDED = {'weight', 'bias', 'running_mean', 'running_var'}
+"""What a batch norm computes with in inference."""
+
 
 class ConvNorm(BaseModule):
     """Convolution without bias, and a batch norm.
@@ -60,7 +63,7 @@ class ConvNorm(BaseModule):
         if self.norm is not None:
             weight, bias = self.fold()
             self.conv.weight.copy_(weight)
-            self.conv.bias = nn.Parameter(bias)
+            self.conv.bias = nn.Parameter(bias, requires_grad=self.conv.weight.requires_grad)
             self.norm = None
 
     def _fold(self, weight: Tensor, norm: Dict[str, Tensor]) -> Convolution:
@@ -72,7 +75,7 @@ class ConvNorm(BaseModule):
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         weight, bias, norm = (prefix + name for name in ('conv.weight', 'conv.bias', 'norm.'))
         given = {key[len(norm):]: key for key in state_dict if key.startswith(norm)}
-        if self.norm is None and given:
+        if self.norm is None and weight in state_dict and FOLDED.issubset(given):
             parts = {name: state_dict.pop(key) for name, key in given.items()}
             state_dict[weight], state_dict[bias] = self._fold(state_dict[weight], parts)
         elif self.norm is not None and bias in state_dict:

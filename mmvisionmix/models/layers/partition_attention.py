@@ -119,8 +119,8 @@ class PartitionAttention(BaseModule):
             raise ValueError(f'embed_dims must be a multiple of num_heads, got {embed_dims} and '
                              f'{num_heads}')
         if num_partitions < 2 or num_partitions & (num_partitions - 1):
-            raise ValueError(f'num_partitions must be a power of two, got {num_partitions}')
+            raise ValueError(f'num_partitions must be 2, 4, 8 or so on, got {num_partitions}')
         if partition not in PARTITIONS:
             raise ValueError(f'partition must be one of {list(PARTITIONS)}, got {partition!r}')
-        if not paths or isinstance(paths, str) or set(paths) - set(PATHS):
+        if not paths or set(paths) - set(PATHS):
             raise ValueError(f'paths must be one or both of {list(PATHS)}, got {paths!r}')
