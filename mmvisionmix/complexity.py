@@ -3,7 +3,7 @@
 import ast
 import math
 from functools import lru_cache
-from typing import Any, List, NamedTuple, Tuple
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 import torch
 from mmengine.analysis import FlopAnalyzer
@@ -22,7 +22,11 @@ FORMS = {
     'mmvisionmix.LKCAViT': dict(literal='gemm', convolution='conv', modules='gemm'),
     'mmvisionmix.LinGlo': dict.fromkeys(COUNTINGS, 'literal'),
     'mmvisionmix.MCGANet': dict.fromkeys(COUNTINGS, 'literal'),
+    'mmvisionmix.DualFormer': dict.fromkeys(COUNTINGS, 'packed'),
 }
+# Backbones whose products of tokens by tokens are batched products or fused attention; nothing else
+# in them is.
+WITH_TOKEN_PRODUCTS = ('mmvisionmix.LKCAViT', 'mmvisionmix.LinGlo')
 DETECTION_SIZE = (800, 1280)
 # Training crops, and the argument that gives their size.
 CROPS = {'RandomCrop': 'crop_size', 'RandomResizedCrop': 'scale'}
@@ -41,9 +45,11 @@ class Complexity(NamedTuple):
     macs: int
 
 
-def count_complexity(
-        cfg: Config, counting: str = 'literal', deployed: bool = False) -> Complexity:
-    """Counts parameters and multiply-adds of a config's network, on an image of :func:`image_size`.
+def count_complexity(cfg: Config,
+                     counting: str = 'literal',
+                     deployed: bool = False,
+                     size: Optional[Tuple[int, int]] = None) -> Complexity:
+    """Counts parameters and multiply-adds of a config's network.
 
     MMEngine counts, on a random image: convolutions, products of matrices and norms. Its FFT counts
     as nothing, so that a mixer is counted in a form without. Fused softmax attention counts as two
@@ -56,21 +62,24 @@ def count_complexity(
             ``'literal'`` as products of matrices, ``'convolution'`` likewise, but the mixing
             product of LKCA as Algorithm 2 of its paper, ``'modules'`` not at all, as counters
             that only see modules do. Key-only attention and group attention have none, and are
-            always counted as in Eq. 2-4 and Eq. 1-3 of their papers.
+            always counted as in Eq. 2-4 and Eq. 1-3 of their papers. Nor has partition attention:
+            it is counted on its packed form, which projects what is between partitions before it
+            goes to the tokens; the literal one costs 1% more, and loops over partitions.
         deployed: Whether to fold the backbone first, see
             :meth:`mmvisionmix.models.BaseBackbone.switch_to_deploy`. One that is not of this
             package stays as it is.
+        size: Height and width of the image. Defaults to :func:`image_size`.
 
     Returns:
         The counts. Configs that differ in their schedule only are counted once.
 
     Raises:
-        ValueError: If ``counting`` is unknown, or the config gives no size.
+        ValueError: If ``counting`` is unknown, or neither ``size`` nor the config gives a size.
     """
     if counting not in COUNTINGS:
         raise ValueError(f'counting must be one of {COUNTINGS}, got {counting!r}')
     own = cfg.model.backbone.type.startswith('mmvisionmix.')
-    return _count(repr(cfg.model.to_dict()), cfg.default_scope, image_size(cfg),
+    return _count(repr(cfg.model.to_dict()), cfg.default_scope, size or image_size(cfg),
                   counting if own else 'literal', deployed and own)
 
 
@@ -115,10 +124,11 @@ def _count(model: str, scope: str, size: Tuple[int, int], counting: str,
     analyzer.unsupported_ops_warnings(False)
     analyzer.uncalled_modules_warnings(False)
     analyzer.set_op_handle('aten::_convolution_mode', _count_convolution)
+    analyzer.set_op_handle('aten::baddbmm', _count_added_product)
     if kind.startswith('mmvisionmix.'):
         analyzer.set_op_handle('aten::scaled_dot_product_attention', _count_attention)
     macs = analyzer.total()
-    if counting == 'modules':  # nothing else in the networks is one of these
+    if counting == 'modules' and kind in WITH_TOKEN_PRODUCTS:
         operators = analyzer.by_operator()
         macs -= operators['bmm'] + operators['scaled_dot_product_attention']
     auxiliary = getattr(network, 'auxiliary_head', None)
@@ -134,6 +144,11 @@ def _count_attention(inputs: List[Any], outputs: List[Any]) -> int:
 def _count_convolution(inputs: List[Any], outputs: List[Any]) -> int:
     """Multiply-adds of a convolution with padding='same', which MMEngine does not see."""
     return math.prod(get_shape(outputs[0])) * math.prod(get_shape(inputs[1])[1:])
+
+
+def _count_added_product(inputs: List[Any], outputs: List[Any]) -> int:
+    """Multiply-adds of a batched product that is added to something."""
+    return math.prod(get_shape(outputs[0])) * get_shape(inputs[1])[-1]
 
 
 def _parameters(module: nn.Module) -> int:

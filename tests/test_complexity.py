@@ -33,6 +33,12 @@ def mcganet(**options):
     return classifier(type='mmvisionmix.MCGANet', arch=arch, out_indices=-1, **options)
 
 
+def dualformer(**options):
+    arch = dict(embed_dims=(WIDTH, ), depths=(DEPTH, ), reductions=(1, ), mlp_ratios=(4, ))
+    return classifier(
+        type='mmvisionmix.DualFormer', arch=arch, out_indices=-1, num_heads=2, **options)
+
+
 def lkca(**options):
     return classifier(
         type='mmvisionmix.LKCAViT', img_size=SIDE, patch_size=4,
@@ -61,6 +67,19 @@ def test_group_attention_is_counted_on_its_literal_form_whatever_the_config_says
         tokens * WIDTH * (kernel**2 + 2 * groups + WIDTH) + 2 * groups * WIDTH**2)
     assert count_complexity(mcganet(impl='folded')).macs == two
     assert count_complexity(mcganet(), 'modules').macs == two
+
+
+def test_partition_attention_is_counted_on_its_packed_form_whatever_the_config_says():
+    tokens, partitions, half, heads, squeezed = (SIDE // 4)**2, 4, WIDTH // 2, 2, 4
+    intra, both = (
+        count_complexity(dualformer(paths=paths)).macs
+        for paths in (('intra', ), ('intra', 'inter')))
+    # What goes between partitions: averages, their importance, their projection, and its sums over
+    # heads at the tokens.
+    assert both - intra == DEPTH * partitions * (
+        tokens * half + half * squeezed + half**2 + heads * tokens * half)
+    assert count_complexity(dualformer(impl='literal')).macs == both
+    assert count_complexity(dualformer(), 'modules').macs == both
 
 
 def test_mixing_product_of_lkca_is_counted_in_three_ways():
@@ -105,6 +124,14 @@ def test_stock_detectors_have_their_published_counts(name, megas, gigas):
 def test_size_is_that_of_the_training_crop(crop):
     assert image_size(classifier(224, crop)) == (224, 224)
     assert image_size(classifier((64, 48), crop)) == (64, 48)
+
+
+def test_size_may_be_given_instead():
+    cfg = classifier(type='ResNet', depth=18)
+    cfg.model.head.in_channels = 512
+    head = 512 * CLASSES
+    once, twice = (count_complexity(cfg, size=(64, side)).macs - head for side in (64, 128))
+    assert twice == 2 * once
 
 
 def test_config_without_a_crop_is_refused():

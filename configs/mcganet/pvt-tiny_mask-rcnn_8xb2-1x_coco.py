@@ -1,10 +1,4 @@
-_base_ = './r50_mask-rcnn_8xb2-1x_coco.py'
-
-model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='PyramidVisionTransformer',
-        num_layers=[2, 2, 2, 2],
-        init_cfg=dict(
-            checkpoint='https://github.com/whai362/PVT/releases/download/v2/pvt_tiny.pth')),
-    neck=dict(in_channels=[64, 128, 320, 512]))
+_base_ = [
+    '../_base_/models/mask-rcnn_pvt-tiny.py', 'mmdet::_base_/datasets/coco_instance.py',
+    'mmdet::_base_/default_runtime.py', '../_base_/schedules/coco_1x.py'
+]

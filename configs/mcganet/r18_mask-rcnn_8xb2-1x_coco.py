@@ -1,5 +1,4 @@
-_base_ = './r50_mask-rcnn_8xb2-1x_coco.py'
-
-model = dict(
-    backbone=dict(depth=18, init_cfg=dict(checkpoint='torchvision://resnet18')),
-    neck=dict(in_channels=[64, 128, 256, 512]))
+_base_ = [
+    '../_base_/models/mask-rcnn_r18.py', 'mmdet::_base_/datasets/coco_instance.py',
+    'mmdet::_base_/default_runtime.py', '../_base_/schedules/coco_1x.py'
+]

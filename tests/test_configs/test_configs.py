@@ -13,7 +13,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS, PARAM_SCHEDULERS, DefaultScope
 
 from mmvisionmix.complexity import count_complexity
 
@@ -65,14 +65,50 @@ MCGANET_TABLES = {
     'mask-rcnn_8xb2-1x_coco': ('mcganet/r18', 'mcganet/pvt-tiny', 'mcganet/r50'),
     'fpn_4xb4-80k_ade20k-512x512': ('mcganet/r18', 'mcganet/pvt-tiny', 'mcganet/r50'),
 }
+DUALFORMER = CONFIGS / 'dualformer'
+# What Tables 5 and 6 change in DualFormer-XS.
+DUALFORMER_ABLATIONS = {
+    'wo-conv': dict(mixing='attention'),
+    'wo-conv-intra': dict(mixing='attention', paths=('intra', )),
+    'wo-conv-inter': dict(mixing='attention', paths=('inter', )),
+    'serial': dict(mixing='serial'),
+    'k-means': dict(partition='k-means'),
+}
+# Channels of the maps of its sizes, and the size that the others are configured after, by task.
+DUALFORMER_DIMS = dict(
+    t=[64, 128, 256, 320], xs=[64, 128, 320, 368], s=[64, 128, 320, 512], b=[64, 128, 368, 560])
+DUALFORMER_TASKS = {
+    '8xb128-300e_in1k': 'xs',
+    'mask-rcnn_8xb2-1x_coco': 'xs',
+    'mask-rcnn_8xb2-ms-3x_coco': 'xs',
+    'upernet_8xb4-80k_ade20k-512x512': 's',
+}
+# Where the networks are that DualFormer is compared with in Tables 2 to 4.
+LARGE_DETECTORS = ('r101', 'x101-64x4d', 'pvt-small', 'pvt-medium', 'pvt-large', 'swin-t',
+                   'swin-s', 'swin-b')
+DUALFORMER_TABLES = {
+    'mask-rcnn_8xb2-1x_coco': (
+        'mcganet/r18', 'mcganet/pvt-tiny', 'mcganet/r50',
+        *map('dualformer/{}'.format, LARGE_DETECTORS)),
+    'mask-rcnn_8xb2-ms-3x_coco': [
+        f'dualformer/{name}' for name in ('r18', 'pvt-tiny', 'r50', *LARGE_DETECTORS)],
+    'upernet_8xb4-80k_ade20k-512x512': (
+        'dualformer/r101', 'dualformer/swin-t', 'dualformer/swin-s', 'dualformer/swin-b'),
+}
+CLASSIFIERS_COMPARED = (
+    'r18', 'r50', 'x101-64x4d', 'deit-t', 'deit-s', 'deit-b', 'swin-t', 'swin-b')
 # Each network compared with, and the one whose schedule it shares.
 TRAINED_ALIKE = [
     *((f'linglo/{network}_{task}', f'linglo/linglo-b0_{task}') for network, task in COMPARISONS),
     *((f'{network}_{task}', f'mcganet/mcganet_{task}')
-      for task, networks in MCGANET_TABLES.items() for network in networks)]
+      for task, networks in MCGANET_TABLES.items() for network in networks),
+    *((f'{network}_{task}', f'dualformer/dualformer-{DUALFORMER_TASKS[task]}_{task}')
+      for task, networks in DUALFORMER_TABLES.items() for network in networks)]
 DENSE = [
     *(f'linglo/linglo-{arch}_{task}' for task in PUBLISHED for arch in ('b0', 'b1', 'b2')),
-    *(f'mcganet/mcganet_{task}' for task in MCGANET_TABLES)]
+    *(f'mcganet/mcganet_{task}' for task in MCGANET_TABLES),
+    *(f'dualformer/{file.stem}' for file in sorted(DUALFORMER.glob('dualformer-*.py'))
+      if '_in1k' not in file.stem)]
 load = lru_cache(maxsize=None)(Config.fromfile)
 
 
@@ -104,9 +140,12 @@ def test_config_names_its_backbone_by_scope_and_its_model_runs(file):
     assert 'custom_imports' not in cfg
     assert cfg.model.backbone.type.startswith('mmvisionmix.') != is_comparison(file)
     model = build_model(cfg.model, cfg.default_scope).eval()
-    samples = [DetDataSample(metainfo=dict(img_shape=(64, 96)))]  # for detectors with two stages
+    # mmpretrain's Swin takes no map that is smaller than its windows.
+    swin = cfg.default_scope == 'mmpretrain' and cfg.model.backbone.type == 'SwinTransformer'
+    size = (224, 224) if swin else (64, 96)
+    samples = [DetDataSample(metainfo=dict(img_shape=size))]  # for detectors with two stages
     with torch.no_grad():
-        assert len(model(torch.rand(1, 3, 64, 96), samples, mode='tensor'))
+        assert len(model(torch.rand(1, 3, *size), samples, mode='tensor'))
 
 
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)
@@ -266,7 +305,110 @@ def test_mcganet_is_trained_on_imagenet_as_in_section_4():
     assert [layer.fc.weight.shape for layer in layers] == [(1280, 256), (1000, 1280)]
 
 
+def test_dualformer_is_trained_on_imagenet_as_in_section_4_1():
+    cfg = load(DUALFORMER / 'dualformer-xs_8xb128-300e_in1k.py')
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 5e-4, 0.05)
+    assert optimizer.betas[0] == 0.9
+    steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
+    assert list(steps) == ['LoadImageFromFile', 'RandomResizedCrop', 'RandomFlip', 'RandAugment',
+                           'RandomErasing', 'PackInputs']
+    assert steps['RandomResizedCrop'].scale == 224
+    assert cfg.test_dataloader.dataset.pipeline[2].crop_size == 224
+    augments = [(augment.type, augment.alpha) for augment in cfg.model.train_cfg.augments]
+    assert augments == [('Mixup', 0.8), ('CutMix', 1)]
+    assert cfg.model.head.loss.label_smooth_val == 0.1
+
+
+def test_learning_rate_of_dualformer_warms_up_anneals_and_cools_down():
+    """5 linear epochs, 285 along a cosine and 10 at its end: Section 4.1."""
+    cfg = load(DUALFORMER / 'dualformer-xs_8xb128-300e_in1k.py')
+    optimizer = torch.optim.SGD([torch.zeros(1)], cfg.optim_wrapper.optimizer.lr)
+    schedulers = []
+    for settings in deepcopy(cfg.param_scheduler):
+        assert settings.by_epoch
+        settings.pop('convert_to_iter_based', None)
+        schedulers.append(PARAM_SCHEDULERS.build(settings, default_args=dict(optimizer=optimizer)))
+    rates = []
+    for _ in range(cfg.train_cfg.max_epochs):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert rates[0] == pytest.approx(5e-7) and rates[5] == pytest.approx(5e-4, rel=1e-3)
+    assert all(one < other for one, other in zip(rates[:4], rates[1:]))
+    assert all(one > other for one, other in zip(rates[5:289], rates[6:]))
+    assert rates[290:] == pytest.approx([1e-5] * 10, rel=2e-3) and len(set(rates[290:])) == 1
+
+
+@pytest.mark.parametrize('task', DUALFORMER_TASKS)
+def test_dualformer_sizes_differ_in_the_network_alone(task):
+    size = DUALFORMER_TASKS[task]
+    reference = load(DUALFORMER / f'dualformer-{size}_{task}.py')
+    for arch in DUALFORMER_DIMS if size == 'xs' else ('s', 'b'):
+        cfg = load(DUALFORMER / f'dualformer-{arch}_{task}.py')
+        assert without_model(cfg) == without_model(reference)
+        assert cfg.model.backbone == {**reference.model.backbone, 'arch': arch}
+        dims = DUALFORMER_DIMS[arch]
+        if task.startswith('upernet'):
+            assert cfg.model.decode_head.in_channels == dims
+            assert cfg.model.auxiliary_head.in_channels == dims[2]
+        elif task.startswith('mask'):
+            assert cfg.model.neck.in_channels == dims
+        else:
+            assert cfg.model.head.in_channels == dims[-1]
+
+
+@pytest.mark.parametrize('name', DUALFORMER_ABLATIONS)
+def test_ablation_differs_from_dualformer_xs_in_what_it_ablates(name):
+    expected = load(DUALFORMER / 'dualformer-xs_8xb128-300e_in1k.py').to_dict()
+    expected['model']['backbone'].update(DUALFORMER_ABLATIONS[name])
+    assert load(DUALFORMER / f'dualformer-xs-{name}_8xb128-300e_in1k.py').to_dict() == expected
+
+
+@pytest.mark.parametrize('network', CLASSIFIERS_COMPARED)
+def test_classifiers_that_dualformer_is_compared_with_are_trained_alike(network):
+    cfg, reference = (
+        load(DUALFORMER / f'{name}_8xb128-300e_in1k.py') for name in (network, 'dualformer-xs'))
+    assert without_model(cfg) == without_model(reference)
+    assert cfg.model.train_cfg == reference.model.train_cfg
+    assert cfg.model.head.loss == reference.model.head.loss
+
+
+@pytest.mark.parametrize('arch', DUALFORMER_DIMS)
+def test_longer_schedule_differs_in_epochs_and_in_the_sizes_of_images(arch):
+    short, long = (
+        load(DUALFORMER / f'dualformer-{arch}_mask-rcnn_8xb2-{task}_coco.py').to_dict()
+        for task in ('1x', 'ms-3x'))
+    assert {key for key in long if long[key] != short[key]} == {
+        'train_cfg', 'param_scheduler', 'train_pipeline', 'train_dataloader'}
+    assert long['train_cfg']['max_epochs'] == 36
+    warm_up, decay = long['param_scheduler']
+    assert short['param_scheduler'][0] == {**warm_up, '_scope_': 'mmdet'}
+    assert (decay['milestones'], decay['end'], decay['gamma']) == ([27, 33], 36, 0.1)
+    changed = [
+        (one['type'], other['type'])
+        for one, other in zip(short['train_pipeline'], long['train_pipeline']) if one != other]
+    assert changed == [('Resize', 'RandomChoiceResize')]
+    resize = long['train_dataloader']['dataset']['pipeline'][2]
+    assert resize['keep_ratio']
+    assert resize['scales'] == [(1333, side) for side in range(480, 801, 32)]
+
+
+def test_upernet_of_dualformer_is_trained_as_in_section_4_3():
+    cfg = load(DUALFORMER / 'dualformer-s_upernet_8xb4-80k_ade20k-512x512.py')
+    assert cfg.model.decode_head.type == 'UPerHead' and cfg.model.decode_head.num_classes == 150
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-4, 1e-4)
+    decay, = cfg.param_scheduler
+    assert (decay.type, decay.power, decay.eta_min, decay.begin) == ('PolyLR', 0.9, 0, 0)
+    steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
+    assert cfg.model.data_preprocessor.size == steps['RandomCrop'].crop_size == (512, 512)
+    assert cfg.val_evaluator.type == 'IoUMetric' and cfg.val_evaluator.iou_metrics == ['mIoU']
+
+
 @pytest.mark.parametrize('name, custom', (
+    ('dualformer/dualformer-xs_8xb128-300e_in1k', ()),
     ('linglo/linglo-b0-wo-c_8xb128-100e_in1k', 'position.weight'),
     ('mcganet/mcganet_8xb128-300e_in1k', 'attention.tokens')))
 def test_norms_and_biases_and_learned_tokens_do_not_decay(name, custom):
@@ -274,7 +416,7 @@ def test_norms_and_biases_and_learned_tokens_do_not_decay(name, custom):
     model = build_model(cfg.model, cfg.default_scope)
     groups = build_optim_wrapper(model, cfg.optim_wrapper.to_dict()).optimizer.param_groups
     decaying = {id(group['params'][0]) for group in groups if group['weight_decay']}
-    assert any(name.endswith(custom) for name, _ in model.named_parameters())
+    assert not custom or any(name.endswith(custom) for name, _ in model.named_parameters())
     for name, parameter in model.named_parameters():
         kept = parameter.ndim == 1 or name.endswith(custom)
         assert (id(parameter) in decaying) != kept, name
@@ -284,7 +426,8 @@ def test_norms_and_biases_and_learned_tokens_do_not_decay(name, custom):
 @pytest.mark.parametrize('name, detector, metric', (
     ('linglo/linglo-b0_retinanet', 'RetinaNet', 'bbox'),
     ('mcganet/mcganet_retinanet', 'RetinaNet', 'bbox'),
-    ('mcganet/mcganet_mask-rcnn', 'MaskRCNN', ['bbox', 'segm'])))
+    ('mcganet/mcganet_mask-rcnn', 'MaskRCNN', ['bbox', 'segm']),
+    ('dualformer/dualformer-xs_mask-rcnn', 'MaskRCNN', ['bbox', 'segm'])))
 def test_detectors_are_trained_as_in_their_papers(name, detector, metric):
     cfg = load(CONFIGS / f'{name}_8xb2-1x_coco.py')
     assert cfg.model.type == detector and cfg.train_cfg.max_epochs == 12

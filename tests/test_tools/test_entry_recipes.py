@@ -5,6 +5,9 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
 
 from mmvisionmix.datasets.demo_data import (
     Recipe,
@@ -37,7 +40,7 @@ TASKS = {
         [*SMALL_DETECTOR, 'model.test_cfg.rcnn.score_thr=0.', 'model.test_cfg.rcnn.max_per_img=10',
          'model.train_cfg.rcnn.sampler.num=32'],
         r'Epoch\(val\) \[1\]\[2/2\]    coco/bbox_mAP: [\d.]+ .* coco/segm_mAP: [\d.]+'),
-    'semantic-fpn': (
+    'segmentation': (
         'mmseg', write_ade20k, SCENES,
         ['train_cfg.max_iters=2', 'train_cfg.val_interval=2', 'train_dataloader.batch_size=2',
          'model.data_preprocessor.size="(64,64)"',
@@ -51,11 +54,14 @@ BOTH, OURS = ('ours', 'stock'), ('ours', )
 RECIPES = {
     'linglo_b0_imagenet': ('LinGlo', 'imagenet', BOTH),
     'retinanet_linglo_b0_coco': ('LinGlo', 'retinanet', BOTH),
-    'fpn_linglo_b0_ade20k': ('LinGlo', 'semantic-fpn', BOTH),
+    'fpn_linglo_b0_ade20k': ('LinGlo', 'segmentation', BOTH),
     'mcganet_imagenet': ('MCGANet', 'imagenet', BOTH),
     'retinanet_mcganet_coco': ('MCGANet', 'retinanet', OURS),
     'mask_rcnn_mcganet_coco': ('MCGANet', 'mask-rcnn', BOTH),
-    'fpn_mcganet_ade20k': ('MCGANet', 'semantic-fpn', BOTH),
+    'fpn_mcganet_ade20k': ('MCGANet', 'segmentation', BOTH),
+    'dualformer_xs_imagenet': ('DualFormer', 'imagenet', BOTH),
+    'mask_rcnn_dualformer_xs_coco': ('DualFormer', 'mask-rcnn', BOTH),
+    'upernet_dualformer_s_ade20k': ('DualFormer', 'segmentation', BOTH),
 }
 RUNS = [(recipe, tool) for recipe, (_, _, tools) in RECIPES.items() for tool in tools]
 
@@ -80,3 +86,27 @@ def test_trains_and_validates(run_tool, tmp_path, tmp_path_factory, recipe, tool
     assert re.search(metrics, out)
     assert list((tmp_path / 'work').glob('*.pth'))
     assert (f'{backbone} starts from scratch' in out) == (codebase != 'mmpretrain')
+
+
+def test_images_of_the_longer_schedule_are_of_many_sizes(tmp_path):
+    """Shorter sides go from 480 to 800 in steps of 32; a batch is padded to its largest image."""
+    cfg = Config.fromfile(ROOT / 'configs/dualformer/dualformer-xs_mask-rcnn_8xb2-ms-3x_coco.py')
+    write_coco(tmp_path, SCENES)
+    loader = cfg.train_dataloader
+    loader.update(num_workers=0, persistent_workers=False)
+    loader.dataset.data_root = str(tmp_path)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        loader = Runner.build_dataloader(loader, seed=0)
+        preprocess = MODELS.build(cfg.model.data_preprocessor)
+    shorter = set()
+    for _ in range(4):
+        for batch in loader:
+            shapes = [sample.img_shape for sample in batch['data_samples']]
+            shorter.update(map(min, shapes))
+            assert max(map(max, shapes)) <= 1333
+            images = preprocess(batch, training=True)['inputs']
+            assert len(images) == 2
+            for axis in range(2):
+                largest = max(shape[axis] for shape in shapes)
+                assert images.shape[2 + axis] == -(-largest // 32) * 32
+    assert shorter <= set(range(480, 801, 32)) and len(shorter) > 2

@@ -57,8 +57,13 @@ def test_line_shows_counted_and_published_figures():
 
 def test_table_has_a_cell_under_every_heading(monkeypatch):
     counts = {False: Complexity(4, 1, 30), True: Complexity(3, 1, 20)}
-    monkeypatch.setattr(
-        paper_tables, 'count_complexity', lambda cfg, counting, deployed: counts[deployed])
+    sizes = []
+
+    def count_complexity(cfg, counting, deployed, size):
+        sizes.append(size)
+        return counts[deployed]
+
+    monkeypatch.setattr(paper_tables, 'count_complexity', count_complexity)
     row = dict(config='lkca_b_cifar10', without_auxiliary_head=True)
     for deployed, parameters in ((False, [3e-6]), (True, [3e-6, 2e-6])):
         table = dict(title='t', note='n', rows=[row], deployed=deployed, rounding=[0.5, 500])
@@ -69,6 +74,8 @@ def test_table_has_a_cell_under_every_heading(monkeypatch):
         heading, rule, line = paper_tables.render(paper, counted).splitlines()[-3:]
         assert heading.count('|') == rule.count('|') == line.count('|')
         assert heading.count('deployed') == 2 * deployed
+    paper_tables.count_tables(dict(tables=[dict(title='t', rows=[row], size=[512, 2048])]))
+    assert sizes == [None] * 3 + [(512, 2048)]
 
 
 def test_text_goes_between_the_marks_of_its_paper():
@@ -83,4 +90,4 @@ def test_unknown_paper_is_answered_with_the_known_ones(monkeypatch, capsys):
     monkeypatch.setattr('sys.argv', ['paper_tables.py', 'lcka'])
     with pytest.raises(SystemExit):
         paper_tables.main()
-    assert 'no paper lcka; there are linglo, lkca, mcganet' in capsys.readouterr().err
+    assert 'no paper lcka; there are dualformer, linglo, lkca, mcganet' in capsys.readouterr().err

@@ -37,6 +37,8 @@ class Row(NamedTuple):
         counting: How :func:`count_complexity` counts the mixing product.
         without_auxiliary_head: Whether the published parameters leave it out.
         deployed: Whether to count the deployed network too, and compare that one; from the table.
+        size: Height and width of the image, if not those that :func:`image_size` takes from the
+            config; from the table.
         tolerance: Largest relative error.
         macs_tolerance: Likewise of multiply-adds; ``tolerance`` if None.
         rounding: Half of the last digit that the paper prints of either, in millions: what differs
@@ -49,6 +51,7 @@ class Row(NamedTuple):
     counting: str = 'literal'
     without_auxiliary_head: bool = False
     deployed: bool = False
+    size: Optional[Sequence[int]] = None
     tolerance: float = 0.01
     macs_tolerance: Optional[float] = None
     rounding: Sequence[float] = (0., 0.)
@@ -111,7 +114,8 @@ def count(row: Row) -> Line:
     """Builds a row's network and counts it."""
     cfg = Config.fromfile(config_path(row.config))
     networks = (False, True) if row.deployed else (False, )
-    counts = [count_complexity(cfg, row.counting, deployed) for deployed in networks]
+    size = tuple(row.size) if row.size else None
+    counts = [count_complexity(cfg, row.counting, deployed, size) for deployed in networks]
     parameters = [
         found.parameters - found.auxiliary * row.without_auxiliary_head for found in counts]
     return Line(row, [number / 1e6 for number in parameters],
@@ -126,7 +130,7 @@ def read_papers() -> Dict[str, dict]:
 
 def count_tables(paper: dict) -> Dict[str, List[Line]]:
     """Counts all rows of a paper, by the titles of its tables."""
-    common = ('deployed', 'rounding')
+    common = ('deployed', 'rounding', 'size')
     return {
         table['title']: [
             count(Row(**row, **{key: table[key] for key in common if key in table}))

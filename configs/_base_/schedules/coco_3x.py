@@ -1,0 +1,10 @@
+# 36 epochs. The paper gives their number; the steps are the customary ones, those of mmdetection's
+# Swin.
+_base_ = './coco_1x.py'
+
+train_cfg = dict(max_epochs=36)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),
+    dict(
+        type='MultiStepLR', begin=0, end=36, by_epoch=True, milestones=[27, 33], gamma=0.1)
+]

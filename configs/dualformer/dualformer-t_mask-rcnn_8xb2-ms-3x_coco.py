@@ -1,0 +1,3 @@
+_base_ = './dualformer-xs_mask-rcnn_8xb2-ms-3x_coco.py'
+
+model = dict(backbone=dict(arch='t'), neck=dict(in_channels=[64, 128, 256, 320]))

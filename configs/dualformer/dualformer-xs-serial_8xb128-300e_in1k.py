@@ -1,0 +1,3 @@
+_base_ = './dualformer-xs_8xb128-300e_in1k.py'
+
+model = dict(backbone=dict(mixing='serial'))

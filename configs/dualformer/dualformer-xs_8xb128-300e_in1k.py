@@ -1,0 +1,4 @@
+_base_ = [
+    '../_base_/models/dualformer_classifier.py', '../_base_/datasets/imagenet_deit.py',
+    '../_base_/schedules/imagenet_300e_cool-down.py'
+]

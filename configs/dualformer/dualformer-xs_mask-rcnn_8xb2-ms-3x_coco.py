@@ -1,0 +1,4 @@
+_base_ = [
+    '../_base_/models/mask-rcnn_dualformer-xs.py', '../_base_/datasets/coco_instance_ms.py',
+    'mmdet::_base_/default_runtime.py', '../_base_/schedules/coco_3x.py'
+]

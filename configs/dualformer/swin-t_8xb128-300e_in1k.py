@@ -1,0 +1,5 @@
+_base_ = './r18_8xb128-300e_in1k.py'
+
+model = dict(
+    backbone=dict(_delete_=True, type='SwinTransformer', arch='tiny', drop_path_rate=0.2),
+    head=dict(in_channels=768))

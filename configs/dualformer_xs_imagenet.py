@@ -1,0 +1,1 @@
+_base_ = './dualformer/dualformer-xs_8xb128-300e_in1k.py'
