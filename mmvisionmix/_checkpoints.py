@@ -6,6 +6,7 @@ writes its log next to the weights, as buffers of numpy arrays, and declares not
 checkpoint of it loads. Declared here are exactly those types; a file that holds any other is
 refused, as code in it would be.
 """
+from pickle import UnpicklingError
 from typing import Callable
 
 import numpy as np
@@ -33,9 +34,9 @@ def _get_statistic(owner: type, name: str) -> Callable:
     """Stands in for ``getattr``, by which a log refers to its statistics, and gives nothing else.
 
     Raises:
-        ValueError: If anything else is asked for.
+        UnpicklingError: If anything else is asked for.
     """
     if owner is not HistoryBuffer or name not in STATISTICS:
-        raise ValueError(f'a checkpoint may refer to {HistoryBuffer.__name__}.{STATISTICS}, not to '
-                         f'{owner}.{name}')
+        raise UnpicklingError(
+            f'a checkpoint may refer to {STATISTICS} of {HistoryBuffer}, not to {name} of {owner}')
     return getattr(owner, name)

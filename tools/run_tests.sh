@@ -3,6 +3,11 @@
 #
 #     bash tools/run_tests.sh                          all of them, about 15 minutes on 2 cores
 #     bash tools/run_tests.sh tests/test_ops -k fft    what you name, with any option of pytest
+#     bash tools/run_tests.sh --stack modern [...]     with torch 2.11 and numpy 2
+if [[ "${1:-}" == --stack ]]; then
+    export STACK="${2:?--stack takes classic or modern}"
+    shift 2
+fi
 source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
 cd "$ROOT"
 
@@ -14,7 +19,9 @@ names_tests() {
     return 1
 }
 
-names_tests "$@" || set -- tests "$@"
+# Two processes, as most tests use one core; what shares counted networks stays in one of them.
+names_tests "$@" || set -- -n "${WORKERS:-2}" --dist loadgroup tests "$@"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 
 say 'Checking the style: ruff check'
 python -m ruff check .

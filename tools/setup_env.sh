@@ -2,7 +2,8 @@
 # Prepares the environment in which mmvisionmix is trained and tested.
 #
 #     bash tools/setup_env.sh                              then: source .venv/bin/activate
-#     PYTHON=/path/to/python3.11 bash tools/setup_env.sh   with a Python of your choice (3.8 to 3.11)
+#     PYTHON=/path/to/python3.11 bash tools/setup_env.sh   with a Python of your choice
+#     STACK=modern bash tools/setup_env.sh                 torch 2.11 and numpy 2, in .venv-modern
 #
 # Other scripts source it, and go on with `python` from that environment. An active environment
 # that has all it takes is used as it is; otherwise .venv in the clone is made, or completed. What it
@@ -10,10 +11,24 @@
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-VENV="$ROOT/.venv"
-PINS="$ROOT/requirements/classic.txt"
+STACK="${STACK:-classic}"
+PINS="$ROOT/requirements/$STACK.txt"
 NEEDS="${NEEDS:-cls seg det demo tests}"
-SUPPORTED='(3, 8) <= sys.version_info[:2] <= (3, 11)'
+case "$STACK" in
+    classic)
+        VENV="$ROOT/.venv" PYTHONS='3.8 to 3.11'
+        SUPPORTED='(3, 8) <= sys.version_info[:2] <= (3, 11)'
+        CANDIDATES=(python3.11 python3.10 python3.9 python3.8 python3 python)
+        HELD=() ;;
+    modern)
+        VENV="$ROOT/.venv-modern" PYTHONS='3.10 to 3.12'
+        SUPPORTED='(3, 10) <= sys.version_info[:2] <= (3, 12)'
+        CANDIDATES=(python3.12 python3.11 python3.10 python3 python)
+        HELD=(--constraints "$PINS") ;;  # or else an active classic environment would serve
+    *)
+        printf 'ERROR: there is no stack %s; there are classic and modern\n' "$STACK" >&2
+        exit 1 ;;
+esac
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 say() { printf '%s\n' "$@"; }
@@ -37,7 +52,7 @@ use_active() {
     local active="${VIRTUAL_ENV:-${CONDA_PREFIX:-}}" problems status=0
     [[ -n "$active" && "$active" != "$VENV" && -x "$active/bin/python" ]] || return 1
     # shellcheck disable=SC2086  # NEEDS is a list of words
-    problems="$(check "$active" --extras $NEEDS 2>&1)" || status=$?
+    problems="$(check "$active" --extras $NEEDS "${HELD[@]}" 2>&1)" || status=$?
     if [[ $status == 2 ]]; then
         say "The active environment has all dependencies: installing this clone into it."
         install_package "$active" || return 1
@@ -116,7 +131,7 @@ venv_is_whole() {
 
 # ------------------------------------------------------------------ a suitable Python
 find_python() {
-    local candidate found='' candidates=(python3.11 python3.10 python3.9 python3.8 python3 python)
+    local candidate found='' candidates=("${CANDIDATES[@]}")
     if [[ -n "${PYTHON:-}" ]]; then
         candidates=("$PYTHON")
     fi
@@ -127,7 +142,7 @@ find_python() {
         fi
         found+="$(describe "$candidate")"
     done
-    fail "Python 3.8 to 3.11 with its venv module is needed. Found: ${found:-none}
+    fail "Python $PYTHONS with its venv module is needed. Found: ${found:-none}
 Choose one with: PYTHON=/path/to/python3.11 bash $0"
 }
 

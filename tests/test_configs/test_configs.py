@@ -195,7 +195,9 @@ def test_config_is_inherited_from_another_folder(base, tmp_path):
     build_model(cfg.model)
 
 
-@pytest.mark.parametrize('row', ROWS, ids=lambda row: row['Name'])
+@pytest.mark.parametrize('row', [
+    pytest.param(row, id=row['Name'], marks=pytest.mark.xdist_group(Path(row['Config']).parts[1]))
+    for row in ROWS])
 def test_metafile_gives_the_computed_parameters_and_macs(row):
     assert row['Name'] == Path(row['Config']).stem
     counting = 'convolution' if 'ade20k' in row['Name'] else 'literal'

@@ -7,7 +7,8 @@ from paper_tables import Line, Row
 from mmvisionmix.complexity import Complexity
 
 
-@pytest.mark.parametrize('name', paper_tables.read_papers())
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in paper_tables.read_papers()])
 def test_page_is_fresh_and_every_row_within_its_tolerance(name):
     paper = paper_tables.read_papers()[name]
     counted = paper_tables.count_tables(paper)
