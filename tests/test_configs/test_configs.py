@@ -412,7 +412,7 @@ def test_upernet_of_dualformer_is_trained_as_in_section_4_3():
 @pytest.mark.parametrize('name, custom', (
     ('dualformer/dualformer-xs_8xb128-300e_in1k', ()),
     ('linglo/linglo-b0-wo-c_8xb128-100e_in1k', 'position.weight'),
-    ('mcganet/mcganet_8xb128-300e_in1k', 'attention.tokens')))
+    ('mcganet/mcganet_8xb128-300e_in1k', 'mixer.tokens')))
 def test_norms_and_biases_and_learned_tokens_do_not_decay(name, custom):
     cfg = load(CONFIGS / f'{name}.py')
     model = build_model(cfg.model, cfg.default_scope)

@@ -3,15 +3,14 @@ from functools import partial
 from typing import Callable, List, Optional, Sequence, Union
 
 import torch
-from mmcv.cnn.bricks import DropPath
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmvisionmix.registry import MODELS
 
-from ..layers import GELU, ChannelNorm, ConvFFN, ConvNorm, MBConv, PartitionAttention
+from ..layers import GELU, ChannelNorm, ConvNorm, MBConv, PartitionAttention
 from .base import Stage, drop_path_rates
-from .pyramid import PyramidBackbone
+from .pyramid import PreNormBlock, PyramidBackbone
 
 MIXINGS = ('parallel', 'serial', 'attention')
 
@@ -54,36 +53,6 @@ class DualMixer(BaseModule):
             return self.proj(self.attention(x + self.conv(x)))
         local, distant = x.chunk(2, 1)
         return self.proj(torch.cat((local + self.conv(local), self.attention(distant)), 1))
-
-
-class DualBlock(BaseModule):
-    """Pre-norm residual block of a :class:`DualMixer` and a feed-forward network.
-
-    Args:
-        embed_dims (int): Number of channels C.
-        mixer (nn.Module): Maps (B, C, H, W) to the same shape.
-        mlp_ratio (int): Hidden channels of the feed-forward network, as a multiple of C.
-        drop_rate (float): Dropout in the feed-forward network. Defaults to 0.
-        drop_path_rate (float): Stochastic-depth rate of both branches. Defaults to 0.
-    """
-
-    def __init__(self,
-                 embed_dims: int,
-                 mixer: nn.Module,
-                 mlp_ratio: int,
-                 drop_rate: float = 0.,
-                 drop_path_rate: float = 0.) -> None:
-        super().__init__()
-        self.norm1 = ChannelNorm(embed_dims)
-        self.mixer = mixer
-        self.norm2 = ChannelNorm(embed_dims)
-        self.ffn = ConvFFN(embed_dims, embed_dims * mlp_ratio, nn.Identity(), drop_rate)
-        self.drop_path = DropPath(drop_path_rate)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, C, H, W) to the same shape."""
-        x = x + self.drop_path(self.mixer(self.norm1(x)))
-        return x + self.drop_path(self.ffn(self.norm2(x)))
 
 
 @MODELS.register_module()
@@ -201,7 +170,7 @@ class DualFormer(PyramidBackbone):
                 rescale=rescale, reduction=settings['reductions'][stage],
                 hash_seed=hash_seed + index, impl=impl, norm_cfg=norm_cfg)
             mixer = DualMixer(dims[stage], make_attention, mixing, norm_cfg)
-            return DualBlock(
+            return PreNormBlock(
                 dims[stage], mixer, settings['mlp_ratios'][stage], drop_rate, rates[index])
 
         rates = drop_path_rates(drop_path_rate, sum(depths))

@@ -1,16 +1,14 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 from typing import List, Sequence, Union
 
-from mmcv.cnn.bricks import DropPath
 from mmcv.cnn.bricks.transformer import AdaptivePadding
-from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import nn
 
 from mmvisionmix.registry import MODELS
 
-from ..layers import GELU, ChannelNorm, GroupAttention
+from ..layers import ChannelNorm, GroupAttention
 from .base import Stage, drop_path_rates
-from .pyramid import PyramidBackbone
+from .pyramid import PreNormBlock, PyramidBackbone
 
 
 class PatchEmbedding(nn.Sequential):
@@ -30,39 +28,6 @@ class PatchEmbedding(nn.Sequential):
             AdaptivePadding(patch_size, patch_size, padding='corner'),
             nn.Conv2d(in_channels, embed_dims, patch_size, patch_size, groups=groups),
             ChannelNorm(embed_dims))
-
-
-class MCGABlock(BaseModule):
-    """Pre-norm residual block of MCGA attention and an MLP (Fig. 2).
-
-    Args:
-        embed_dims (int): Number of channels C.
-        attention (nn.Module): Maps (B, C, H, W) to the same shape.
-        mlp_ratio (int): Hidden channels of the MLP, as a multiple of C.
-        drop_rate (float): Dropout in the MLP. Defaults to 0.
-        drop_path_rate (float): Stochastic-depth rate of both branches. Defaults to 0.
-    """
-
-    def __init__(self,
-                 embed_dims: int,
-                 attention: nn.Module,
-                 mlp_ratio: int,
-                 drop_rate: float = 0.,
-                 drop_path_rate: float = 0.) -> None:
-        super().__init__()
-        self.norm1 = ChannelNorm(embed_dims)
-        self.attention = attention
-        self.norm2 = ChannelNorm(embed_dims)
-        hidden_dims = embed_dims * mlp_ratio
-        self.mlp = nn.Sequential(
-            nn.Conv2d(embed_dims, hidden_dims, 1), GELU(), nn.Dropout(drop_rate),
-            nn.Conv2d(hidden_dims, embed_dims, 1), nn.Dropout(drop_rate))
-        self.drop_path = DropPath(drop_path_rate)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, C, H, W) to the same shape."""
-        x = x + self.drop_path(self.attention(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 @MODELS.register_module()
@@ -152,7 +117,7 @@ class MCGANet(PyramidBackbone):
             attention = GroupAttention(
                 dims[stage], settings['num_heads'][stage], num_groups, kernel_sizes, qkv_bias,
                 share_groups, fusion, impl)
-            return MCGABlock(
+            return PreNormBlock(
                 dims[stage], attention, settings['mlp_ratios'][stage], drop_rate, rate)
 
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))

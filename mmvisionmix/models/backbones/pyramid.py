@@ -2,9 +2,42 @@
 from typing import Any, Tuple
 
 import torch
-from torch import Tensor
+from mmcv.cnn.bricks import DropPath
+from mmengine.model import BaseModule
+from torch import Tensor, nn
 
+from ..layers import ChannelNorm, ConvFFN
 from .base import BaseBackbone
+
+
+class PreNormBlock(BaseModule):
+    """Pre-norm residual block of a token mixer and a feed-forward network.
+
+    Args:
+        embed_dims (int): Number of channels C.
+        mixer (nn.Module): Maps (B, C, H, W) to the same shape.
+        mlp_ratio (int): Hidden channels of the feed-forward network, as a multiple of C.
+        drop_rate (float): Dropout in the feed-forward network. Defaults to 0.
+        drop_path_rate (float): Stochastic-depth rate of both branches. Defaults to 0.
+    """
+
+    def __init__(self,
+                 embed_dims: int,
+                 mixer: nn.Module,
+                 mlp_ratio: int,
+                 drop_rate: float = 0.,
+                 drop_path_rate: float = 0.) -> None:
+        super().__init__()
+        self.norm1 = ChannelNorm(embed_dims)
+        self.mixer = mixer
+        self.norm2 = ChannelNorm(embed_dims)
+        self.ffn = ConvFFN(embed_dims, embed_dims * mlp_ratio, nn.Identity(), drop_rate)
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to the same shape."""
+        x = x + self.drop_path(self.mixer(self.norm1(x)))
+        return x + self.drop_path(self.ffn(self.norm2(x)))
 
 
 class PyramidBackbone(BaseBackbone):
