@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmvisionmix.ops import Convolution, add_parallel, depthwise_identity
 
-from .conv_norm import ConvNorm
+from .conv_norm import ConvNorm, for_depthwise
 
 
 class ConditionalPositionalEncoding(BaseModule):
@@ -46,9 +46,10 @@ class ConditionalPositionalEncoding(BaseModule):
         self.merged: Optional[nn.Conv2d] = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encodes maps (B, C, H, W); those of channels-last layout stay so."""
+        """Encodes maps (B, C, H, W); in evaluation those of channels-last layout stay so."""
         if self.merged is not None:
             return self.merged(x)
+        x = for_depthwise(x, self.training)
         encoded = sum(branch(x) for branch in self.branches)
         return encoded + x if self.residual else encoded
 

@@ -15,7 +15,9 @@ class ParameterCache(Generic[Value]):
 
     A parameter that was replaced, moved, or written to in place is noticed, since autograd counts
     writes. Writes through ``.data`` are not counted; so the owner calls :meth:`clear` when its mode
-    changes, between which nobody trains or averages weights. Neither copied nor pickled.
+    changes, between which weights rarely change so. One case is MMEngine's EMAHook, which puts the
+    weights back after the last validation: call ``eval()`` before using such a model further.
+    Neither copied nor pickled.
     """
 
     def __init__(self) -> None:
