@@ -1,5 +1,5 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-from typing import Dict, List, Sequence
+from typing import Dict, List, Optional, Sequence
 
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
@@ -20,14 +20,15 @@ class EdgeAwareHead(BaseDecodeHead):
 
     Args:
         edge_width (int): Pixels this near to another class are an edge, in rows and in columns.
-        edge_loss (dict): Loss of the edges. It must leave out pixels that have neither 0 nor 1 as
-            their target, as mmsegmentation's ``BoundaryLoss`` does.
+            Defaults to 2.
+        edge_loss (dict, optional): Loss of the edges. It must leave out pixels that have neither
+            0 nor 1 as their target. Defaults to mmsegmentation's ``BoundaryLoss``, which does.
         **kwargs: Those of ``BaseDecodeHead``; ``in_channels`` and ``in_index`` are lists.
     """
 
     def __init__(self,
                  edge_width: int = 2,
-                 edge_loss: dict = dict(type='BoundaryLoss', loss_weight=1.),  # noqa: B006
+                 edge_loss: Optional[dict] = None,
                  **kwargs) -> None:
         super().__init__(input_transform='resize_concat', **kwargs)
         self.edge_width = edge_width
@@ -36,7 +37,7 @@ class EdgeAwareHead(BaseDecodeHead):
             ConvModule(self.in_channels, self.channels, 1, **layer),
             ConvModule(self.channels, self.channels, 3, padding=1, **layer))
         self.edge_seg = nn.Conv2d(self.channels, 1, 1)
-        self.edge_loss = MMSEG_MODELS.build(edge_loss)
+        self.edge_loss = MMSEG_MODELS.build(edge_loss or dict(type='BoundaryLoss', loss_weight=1.))
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         return self.cls_seg(self.features(inputs))
