@@ -19,12 +19,12 @@ case "$STACK" in
         VENV="$ROOT/.venv" PYTHONS='3.8 to 3.11'
         SUPPORTED='(3, 8) <= sys.version_info[:2] <= (3, 11)'
         CANDIDATES=(python3.11 python3.10 python3.9 python3.8 python3 python)
-        HELD=() ;;
+        HELD='' ;;
     modern)
         VENV="$ROOT/.venv-modern" PYTHONS='3.10 to 3.12'
         SUPPORTED='(3, 10) <= sys.version_info[:2] <= (3, 12)'
         CANDIDATES=(python3.12 python3.11 python3.10 python3 python)
-        HELD=(--constraints "$PINS") ;;  # or else an active classic environment would serve
+        HELD=1 ;;  # to its versions, or else an active classic environment would serve
     *)
         printf 'ERROR: there is no stack %s; there are classic and modern\n' "$STACK" >&2
         exit 1 ;;
@@ -52,7 +52,7 @@ use_active() {
     local active="${VIRTUAL_ENV:-${CONDA_PREFIX:-}}" problems status=0
     [[ -n "$active" && "$active" != "$VENV" && -x "$active/bin/python" ]] || return 1
     # shellcheck disable=SC2086  # NEEDS is a list of words
-    problems="$(check "$active" --extras $NEEDS "${HELD[@]}" 2>&1)" || status=$?
+    problems="$(check "$active" --extras $NEEDS ${HELD:+--constraints "$PINS"} 2>&1)" || status=$?
     if [[ $status == 2 ]]; then
         say "The active environment has all dependencies: installing this clone into it."
         install_package "$active" || return 1

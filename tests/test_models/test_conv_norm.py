@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmvisionmix.models.layers import ConvNorm, MBConv
+from mmvisionmix.models.layers import ConditionalPositionalEncoding, ConvNorm, MBConv
 
 OPTIONS = (
     dict(), dict(kernel_size=3, padding=1), dict(kernel_size=3, stride=2, padding=1),
@@ -152,3 +152,20 @@ def test_deployed_bottleneck_has_no_norm_and_gives_the_same_outputs(expansion, s
             child.switch_to_deploy()
     assert not any(isinstance(part, nn.BatchNorm2d) for part in layer.modules())
     assert_close(layer(x), expected)
+
+
+@pytest.mark.parametrize('layer', (
+    ConvNorm(6, 6, 3, padding=1, groups=6), ConditionalPositionalEncoding(6),
+    ConditionalPositionalEncoding(6, 1, residual=False)))
+def test_depthwise_convolutions_see_contiguous_maps_in_training_alone(layer):
+    """On CPUs, where their backward pass on others takes an order of magnitude longer."""
+    seen = []
+    for part in layer.modules():
+        if isinstance(part, nn.Conv2d):
+            part.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    x = draw(torch.float32).contiguous(memory_format=torch.channels_last)
+    layer.train()(x)
+    assert seen and all(one.is_contiguous() for one in seen)
+    del seen[:]
+    layer.eval()(x)
+    assert seen and all(one is x for one in seen)

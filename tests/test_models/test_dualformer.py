@@ -313,29 +313,6 @@ def test_bfloat16_training_stays_finite_and_learns(partition):
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_gap_before_norm_emits_normalised_averages():
-    torch.manual_seed(0)
-    model = randomise(make(out_indices=(1, 3))).eval()
-    vectors = make(out_indices=(1, 3), gap_before_norm=True).eval()
-    vectors.load_state_dict(model.state_dict())
-    features = []
-    for stage in (1, 3):
-        model.norms[str(stage)].register_forward_pre_hook(
-            lambda module, args: features.append(args[0]))
-    x = torch.randn(2, 3, 40, 72)
-    model(x)
-    for out, feature, stage in zip(vectors(x), features, (1, 3)):
-        torch.testing.assert_close(out, model.norms[str(stage)](feature.flatten(2).mean(2)))
-
-
-@pytest.mark.parametrize('training', (False, True))
-@pytest.mark.parametrize('memory_format', (torch.contiguous_format, torch.channels_last), ids=str)
-def test_maps_have_the_memory_format_of_the_images(memory_format, training):
-    model = randomise(make()).train(training)
-    x = torch.randn(2, 3, 64, 96).contiguous(memory_format=memory_format)
-    assert all(out.is_contiguous(memory_format=memory_format) for out in model(x))
-
-
 @pytest.mark.parametrize('mixing', ('parallel', 'serial', 'attention'))
 def test_deployed_network_has_no_batch_norm_and_gives_the_same_outputs(mixing):
     torch.manual_seed(0)

@@ -50,35 +50,12 @@ def test_literal_network_gives_the_same_outputs(options):
         torch.testing.assert_close(out, want, rtol=1e-10, atol=1e-10)
 
 
-def test_gap_before_norm_emits_normalised_averages():
-    torch.manual_seed(0)
-    model = randomise(MCGANet(TINY, out_indices=(1, 3))).eval()
-    vectors = MCGANet(TINY, out_indices=(1, 3), gap_before_norm=True).eval()
-    vectors.load_state_dict(model.state_dict())
-    features = []
-    for stage in (1, 3):
-        model.norms[str(stage)].register_forward_pre_hook(
-            lambda module, args: features.append(args[0]))
-    x = torch.randn(2, 3, 40, 72)
-    model(x)
-    for out, feature, stage in zip(vectors(x), features, (1, 3)):
-        torch.testing.assert_close(out, model.norms[str(stage)](feature.flatten(2).mean(2)))
-
-
 def test_patches_are_padded_at_the_bottom_and_right():
     model = randomise(MCGANet(TINY)).eval()
     x = torch.randn(1, 3, 61, 30)
     padded = torch.zeros(1, 3, 64, 32)
     padded[..., :61, :30] = x
     torch.testing.assert_close(model.stem(x), model.stem(padded))
-
-
-@pytest.mark.parametrize('training', (False, True))
-@pytest.mark.parametrize('memory_format', (torch.contiguous_format, torch.channels_last), ids=str)
-def test_maps_have_the_memory_format_of_the_images(memory_format, training):
-    model = randomise(MCGANet(TINY)).train(training)
-    x = torch.randn(2, 3, 64, 96).contiguous(memory_format=memory_format)
-    assert all(out.is_contiguous(memory_format=memory_format) for out in model(x))
 
 
 def test_channel_norm_normalises_maps_and_vectors_alike():

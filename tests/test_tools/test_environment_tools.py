@@ -1,6 +1,7 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """The tools that prepare and check the environment."""
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -88,6 +89,23 @@ def test_missing_compiler_is_named(
 
 def test_pin_is_the_tested_one(install_mmcv: ModuleType) -> None:
     assert install_mmcv.read_pin() == 'mmcv==2.1.0'
+
+
+def test_both_stacks_hold_the_same_codebases(check_env: ModuleType) -> None:
+    classic, modern = (
+        check_env.read_requirements(TOOLS.parent / f'requirements/{stack}.txt')
+        for stack in ('classic', 'modern'))
+    for name in ('mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmsegmentation', 'openmim', 'ruff'):
+        assert classic[name] == modern[name] != SpecifierSet()
+    assert not (classic['torch'] == modern['torch'] or classic['numpy'] == modern['numpy'])
+
+
+def test_unknown_stack_is_answered_with_the_known_ones() -> None:
+    result = subprocess.run(
+        ['bash', str(TOOLS / 'run_tests.sh'), '--stack', 'future'], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1
+    assert result.stderr == 'ERROR: there is no stack future; there are classic and modern\n'
 
 
 def test_extras_choose_what_is_checked(check_env: ModuleType) -> None:

@@ -118,10 +118,10 @@ class DualFormer(PyramidBackbone):
         'xs': dict(  # 10.86M, 2.36G
             embed_dims=(64, 128, 320, 368), depths=(2, 2, 4, 2), reductions=(4, 2, 1, 1),
             mlp_ratios=(8, 8, 4, 4)),
-        's': dict(  # 22.05M, 4.39G
+        's': dict(  # 22.05M, 4.40G
             embed_dims=(64, 128, 320, 512), depths=(4, 4, 7, 3), reductions=(4, 2, 1, 1),
             mlp_ratios=(8, 8, 4, 4)),
-        'b': dict(  # 75.56M, 15.68G
+        'b': dict(  # 75.56M, 15.72G
             embed_dims=(64, 128, 368, 560), depths=(6, 12, 25, 7), reductions=(4, 2, 1, 1),
             mlp_ratios=(12, 12, 4, 4)),
     }
