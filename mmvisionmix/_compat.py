@@ -9,6 +9,14 @@ MMENGINE = SpecifierSet('>=0.10.7,<0.11')
 MMCV = SpecifierSet('>=2.1.0,<2.2.0')
 
 
+def _ordered(versions: SpecifierSet) -> str:
+    """Writes a range with its lower end first; ``str`` gives no fixed order."""
+    return ','.join(sorted(map(str, versions), reverse=True))
+
+
+INSTALL_MMCV = f'mim install "mmcv{_ordered(MMCV)}"'
+
+
 def require_mmengine() -> None:
     """Raises ImportError unless a suitable MMEngine is installed."""
     _require('mmengine', MMENGINE, f'pip install "mmengine{_ordered(MMENGINE)}"')
@@ -20,14 +28,13 @@ def require_mmcv() -> None:
     Both distributions bring the module ``mmcv``; mmcv-lite lacks the compiled operators, which
     mmsegmentation and mmdetection import and the backbones do not use.
     """
-    full = f'mim install "mmcv{_ordered(MMCV)}"'
     lite = f'pip install "mmcv-lite{_ordered(MMCV)}"'
     if _is_installed('mmcv-lite'):
         mend = lite
     elif _is_installed('mmcv'):
-        mend = full
+        mend = INSTALL_MMCV
     else:
-        mend = f'{full}\nor, without the compiled operators of mmseg and mmdet:\n    {lite}'
+        mend = f'{INSTALL_MMCV}\nor, without the compiled operators of mmseg and mmdet:\n    {lite}'
     _require('mmcv', MMCV, mend)
 
 
@@ -62,8 +69,3 @@ def _is_installed(distribution: str) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _ordered(versions: SpecifierSet) -> str:
-    """Writes a range with its lower end first; ``str`` gives no fixed order."""
-    return ','.join(sorted(map(str, versions), reverse=True))

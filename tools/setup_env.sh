@@ -4,6 +4,8 @@
 #     bash tools/setup_env.sh                              then: source .venv/bin/activate
 #     PYTHON=/path/to/python3.11 bash tools/setup_env.sh   with a Python of your choice
 #     STACK=modern bash tools/setup_env.sh                 torch 2.11 and numpy 2, in .venv-modern
+#     STACK=lite bash tools/setup_env.sh                   the same on mmcv-lite, without detection:
+#                                                          nothing is compiled; in .venv-lite
 #
 # Other scripts source it, and go on with `python` from that environment. An active environment
 # that has all it takes is used as it is; otherwise .venv in the clone is made, or completed. What it
@@ -12,30 +14,34 @@ set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 STACK="${STACK:-classic}"
-PINS="$ROOT/requirements/$STACK.txt"
-NEEDS="${NEEDS:-cls seg det demo tests}"
+EXTRAS='cls seg demo tests'
 case "$STACK" in
     classic)
-        VENV="$ROOT/.venv" PYTHONS='3.8 to 3.11'
+        VENV="$ROOT/.venv" PINS="$ROOT/requirements/classic.txt" PYTHONS='3.8 to 3.11'
         SUPPORTED='(3, 8) <= sys.version_info[:2] <= (3, 11)'
         CANDIDATES=(python3.11 python3.10 python3.9 python3.8 python3 python)
         HELD='' ;;
-    modern)
-        VENV="$ROOT/.venv-modern" PYTHONS='3.10 to 3.12'
+    modern|lite)
+        VENV="$ROOT/.venv-$STACK" PINS="$ROOT/requirements/modern.txt" PYTHONS='3.10 to 3.12'
         SUPPORTED='(3, 10) <= sys.version_info[:2] <= (3, 12)'
         CANDIDATES=(python3.12 python3.11 python3.10 python3 python)
         HELD=1 ;;  # to its versions, or else an active classic environment would serve
     *)
-        printf 'ERROR: there is no stack %s; there are classic and modern\n' "$STACK" >&2
+        printf 'ERROR: there is no stack %s; there are classic, modern and lite\n' "$STACK" >&2
         exit 1 ;;
 esac
+if [[ "$STACK" != lite ]]; then
+    EXTRAS+=' det'
+fi
+NEEDS="${NEEDS:-$EXTRAS}"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 say() { printf '%s\n' "$@"; }
 fail() { printf '\nERROR: %s\n' "$*" >&2; exit 1; }
 
 # Exit codes as check_env.py's: 0 ready, 1 not suitable, 2 only mmvisionmix is not installed.
-check() { "$1/bin/python" "$ROOT/tools/check_env.py" --quiet "${@:2}"; }
+# shellcheck disable=SC2086  # lists of words
+check() { "$1/bin/python" "$ROOT/tools/check_env.py" --quiet --extras $2 "${@:3}"; }
 
 install_package() {
     "$1/bin/python" -m pip install -q --no-deps --no-build-isolation -e "$ROOT"
@@ -51,8 +57,7 @@ activate() {
 use_active() {
     local active="${VIRTUAL_ENV:-${CONDA_PREFIX:-}}" problems status=0
     [[ -n "$active" && "$active" != "$VENV" && -x "$active/bin/python" ]] || return 1
-    # shellcheck disable=SC2086  # NEEDS is a list of words
-    problems="$(check "$active" --extras $NEEDS ${HELD:+--constraints "$PINS"} 2>&1)" || status=$?
+    problems="$(check "$active" "$NEEDS" ${HELD:+--constraints "$PINS"} 2>&1)" || status=$?
     if [[ $status == 2 ]]; then
         say "The active environment has all dependencies: installing this clone into it."
         install_package "$active" || return 1
@@ -65,7 +70,7 @@ use_active() {
 
 # ------------------------------------------------------------------ .venv
 use_venv() {
-    if ! venv_is_whole || ! check "$VENV" --constraints "$PINS" >/dev/null 2>&1; then
+    if ! venv_is_whole || ! check "$VENV" "$EXTRAS" --constraints "$PINS" >/dev/null 2>&1; then
         make_venv
     fi
     activate "$VENV"
@@ -78,14 +83,20 @@ make_venv() {
     create_venv
     step 2 'PyTorch and torchvision (2 GB to download, 1 to 5 minutes)'
     pip_install torch torchvision
-    step 3 'mmcv with its operators (seconds if prebuilt or cached, else 5 to 10 minutes)'
-    install_requirements build runtime
-    "$VENV/bin/python" "$ROOT/tools/install_mmcv.py"
+    if [[ "$STACK" == lite ]]; then
+        step 3 'mmcv-lite, without compiled operators (seconds)'
+        pip_install mmcv-lite
+    else
+        step 3 'mmcv with its operators (seconds if prebuilt or cached, else 5 to 10 minutes)'
+        install_requirements build runtime
+        "$VENV/bin/python" "$ROOT/tools/install_mmcv.py"
+    fi
     step 4 'OpenMMLab codebases, what the tests and the demo need (1 to 2 minutes)'
-    install_requirements cls seg det demo tests
+    # shellcheck disable=SC2086
+    install_requirements runtime $EXTRAS
     step 5 'mmvisionmix, as a link to this clone (5 seconds)'
     install_package "$VENV"
-    check "$VENV" --constraints "$PINS" || fail "$VENV is not as it should be, see above."
+    check "$VENV" "$EXTRAS" --constraints "$PINS" || fail "$VENV is not as it should be, see above."
 }
 
 step() { say "[$1/5] $2"; }

@@ -95,7 +95,8 @@ def test_both_stacks_hold_the_same_codebases(check_env: ModuleType) -> None:
     classic, modern = (
         check_env.read_requirements(TOOLS.parent / f'requirements/{stack}.txt')
         for stack in ('classic', 'modern'))
-    for name in ('mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmsegmentation', 'openmim', 'ruff'):
+    for name in ('mmcv', 'mmcv-lite', 'mmdet', 'mmengine', 'mmpretrain', 'mmsegmentation',
+                 'openmim', 'ruff'):
         assert classic[name] == modern[name] != SpecifierSet()
     assert not (classic['torch'] == modern['torch'] or classic['numpy'] == modern['numpy'])
 
@@ -105,13 +106,23 @@ def test_unknown_stack_is_answered_with_the_known_ones() -> None:
         ['bash', str(TOOLS / 'run_tests.sh'), '--stack', 'future'], stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True)
     assert result.returncode == 1
-    assert result.stderr == 'ERROR: there is no stack future; there are classic and modern\n'
+    assert result.stderr == 'ERROR: there is no stack future; there are classic, modern and lite\n'
 
 
 def test_extras_choose_what_is_checked(check_env: ModuleType) -> None:
     names = {row.name for row in check_env.check_dependencies(extras=['seg'])}
     assert {'torch', 'mmcv', 'mmsegmentation'} <= names
     assert not names & {'mmdet', 'mmpretrain', 'pytest'}
+
+
+def test_mmcv_lite_serves_all_but_detection(
+        check_env: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {'mmcv': None, 'mmcv-lite': '2.1.0'}
+    monkeypatch.setattr(check_env, 'installed_version', lambda name: versions.get(name, '1.0'))
+    rows = {row.name: row.ok for row in check_env.check_dependencies(extras=['cls', 'seg'])}
+    assert rows['mmcv-lite'] and 'mmcv' not in rows
+    rows = {row.name: row.ok for row in check_env.check_dependencies(extras=['det'])}
+    assert not rows['mmcv'] and 'mmcv-lite' not in rows
 
 
 def test_installed_packages_are_found(check_env: ModuleType) -> None:
