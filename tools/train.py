@@ -3,9 +3,12 @@
 import argparse
 
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.runner import Runner
 
 from mmvisionmix.cli import add_common_arguments, load_config
+
+AMP_DEVICES = ('cuda', 'npu', 'mlu', 'musa')  # those of MMEngine's AmpOptimWrapper
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,10 +42,17 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.auto_scale_lr.enable = True
 
 
+def check_device(cfg: Config) -> None:
+    if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and get_device() not in AMP_DEVICES:
+        raise SystemExit('error: mixed precision (--amp, AmpOptimWrapper) needs a GPU, and torch '
+                         f'finds none, but {get_device()!r}; train without it')
+
+
 def main() -> None:
     args = parse_args()
     cfg = load_config(args, ('train_dataloader', 'val_dataloader'))
     apply_train_options(cfg, args)
+    check_device(cfg)
     Runner.from_cfg(cfg).train()
 
 

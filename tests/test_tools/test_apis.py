@@ -1,7 +1,5 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """Configs and checkpoints are reached through the stock Python interfaces."""
-import re
-from collections import OrderedDict
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -13,60 +11,18 @@ import torch
 from mmdet.apis import DetInferencer, inference_detector, init_detector
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.hub import get_config
 from mmengine.model import revert_sync_batchnorm
-from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
-from mmengine.runner import Runner, save_checkpoint
+from mmengine.runner import save_checkpoint
 from mmpretrain import ImageClassificationInferencer, ModelHub, get_model
-from mmpretrain.structures import DataSample
 from mmseg.apis import MMSegInferencer, init_model
 from mmseg.apis import inference_model as inference_segmentor
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
-# Backbones small enough to be trained here.
-TINY = dict(
-    DualFormer=dict(
-        arch=dict(
-            embed_dims=(8, 16, 24, 16), depths=(1, 2, 1, 1), reductions=(4, 2, 1, 1),
-            mlp_ratios=(3, 2, 2, 2)),
-        num_heads=2),
-    LKCAViT=dict(arch=dict(embed_dims=16, num_layers=4, mlp_ratio=2), img_size=32, patch_size=8),
-    LinGlo=dict(
-        arch=dict(
-            embed_dims=(8, 12, 24, 16), depths=(1, 2, 1, 1), num_heads=(1, 2, 4, 2),
-            mlp_ratios=(3, 2, 2, 2))),
-    MCGANet=dict(
-        arch=dict(
-            embed_dims=(8, 16, 16, 16), depths=(1, 2, 1, 1), num_heads=(1, 2, 4, 2),
-            mlp_ratios=(3, 2, 2, 2))))
-# Depth of each of their parameters but the stem's, where the blocks have the depths 1 to n.
-DEPTHS = dict.fromkeys(TINY, {
-    r'stages\.0\.': 1, r'stages\.1\.(downsample|blocks\.0)\.': 2, r'stages\.1\.blocks\.1\.': 3,
-    r'stages\.2\.': 4, r'stages\.3\.': 5, r'norms\.3\.': 6})
-DEPTHS['LKCAViT'] = {
-    r'stages\.0\.': 1, r'stages\.1\.': 2, r'stages\.2\.': 3, r'stages\.3\.': 4, r'norms\.3\.': 5}
-STEM = dict.fromkeys(TINY, r'stem\.')
-STEM['LKCAViT'] = r'stem\.|pos_embed'
-# A dense network, and the classifier that its backbone starts from.
-FINE_TUNED = {
-    'retinanet_linglo_b0_coco': 'linglo_b0_imagenet',
-    'fpn_linglo_b0_ade20k': 'linglo_b0_imagenet',
-    'retinanet_mcganet_coco': 'mcganet_imagenet',
-    'fpn_mcganet_ade20k': 'mcganet_imagenet',
-    'mask_rcnn_dualformer_xs_coco': 'dualformer_xs_imagenet',
-    'upernet_dualformer_s_ade20k': 'dualformer/dualformer-s_8xb128-300e_in1k',
-}
-backbones = pytest.mark.parametrize('name', TINY)
+pytestmark = pytest.mark.usefixtures('fresh_scope')
 read = lru_cache(maxsize=None)(Config.fromfile)  # bases of other packages take a second
-
-
-@pytest.fixture(autouse=True)
-def default_scope(monkeypatch):
-    """Each test starts as a new process does, and leaves no scope to other tests."""
-    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
 
 
 def config_file(name):
@@ -257,134 +213,3 @@ def test_classifiers_are_known_by_name_once_mmpretrain_is_given_the_index(monkey
     model = get_model(name)
     assert Path(model._metainfo.config.filename).samefile(config_file(f'linglo/{name}'))
     assert type(model.backbone).__name__ == 'LinGlo'
-
-
-def tiny_classifier(name, **kwargs):
-    cfg = dict(
-        type='ImageClassifier',
-        backbone=dict(type=f'mmvisionmix.{name}', out_indices=-1, **TINY[name], **kwargs),
-        neck=dict(type='GlobalAveragePooling'),
-        head=dict(
-            type='LinearClsHead', num_classes=3, in_channels=16,
-            loss=dict(type='CrossEntropyLoss')))
-    torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = MODELS.build(cfg)
-    model.init_weights()
-    return model
-
-
-@backbones
-def test_learning_rate_decays_exactly_from_the_head_to_the_stem(name):
-    model = tiny_classifier(name)
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        wrapper = build_optim_wrapper(model, dict(
-            optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
-            constructor='LearningRateDecayOptimWrapperConstructor',
-            paramwise_cfg=dict(layer_decay_rate=0.5)))
-    top = max(DEPTHS[name].values())
-    depths = {re.escape('head.'): top, **{rf'backbone\.({STEM[name]})': 0}}
-    depths.update({rf'backbone\.{pattern}': depth for pattern, depth in DEPTHS[name].items()})
-    rates = {}
-    for group in wrapper.optimizer.param_groups:
-        depth, = (depth for pattern, depth in depths.items()
-                  if re.match(pattern, group['param_name']))
-        assert group['lr'] == 1e-3 * 0.5**(top - depth), group['param_name']
-        rates.setdefault(depth, group['lr'])
-        assert model.get_layer_depth(group['param_name']) == (depth, top + 1)
-    assert sorted(rates) == list(range(top + 1)) and rates[top] == 1e-3
-    assert len(wrapper.optimizer.param_groups) == len(list(model.parameters()))
-
-
-@pytest.mark.parametrize('name', FINE_TUNED)
-def test_a_classifier_fills_the_backbone_of_a_dense_network(tmp_path, name):
-    """All of its backbone is used, the norm of the last stage too.
-
-    What stays as initialised are the norms of earlier stages, whose maps a classifier does not
-    give and so does not normalise.
-    """
-    classifier, cfg = build(FINE_TUNED[name])
-    torch.manual_seed(1)
-    for value in classifier.backbone.state_dict().values():
-        value.copy_(torch.rand(value.shape) * 10)
-    weights = save(classifier, cfg, tmp_path / 'classifier.pth')
-    cfg = deepcopy(read(config_file(name)))
-    cfg.merge_from_dict({'model.backbone.init_cfg.checkpoint': weights})
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        backbone = MODELS.build(cfg.model.backbone)
-    backbone.init_weights()
-    state, given = backbone.state_dict(), classifier.backbone.state_dict()
-    for key, value in given.items():
-        assert torch.equal(state.pop(key), value), key
-    earlier = [i for i in backbone.out_indices if i < 3]
-    assert sorted(state) == [f'norms.{i}.{key}' for i in earlier for key in ('bias', 'weight')]
-    for key, value in state.items():
-        assert (value == key.endswith('weight')).all()
-
-
-class Recorder(Hook):
-    """Keeps the weights after each step, and what validation gives."""
-    priority = 'VERY_HIGH'  # before they are averaged
-
-    def __init__(self):
-        self.weights, self.scores = [], []
-
-    def after_train_iter(self, runner, *args, **kwargs):
-        self.weights.append(
-            {key: value.clone() for key, value in runner.model.state_dict().items()})
-
-    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.scores.append(torch.stack([sample.pred_score for sample in outputs]))
-
-
-@backbones
-def test_averaged_weights_are_validated_and_saved(tmp_path, name):
-    """Two epochs of one step; what layers keep for inference follows the weights."""
-    images = torch.randn(4, 3, 32, 32)
-    loader = dict(
-        batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
-        dataset=[dict(inputs=image, data_samples=DataSample().set_gt_label(i % 3))
-                 for i, image in enumerate(images)])
-    recorder = Recorder()
-    runner = Runner(
-        tiny_classifier(name), str(tmp_path), default_scope='mmpretrain', experiment_name=name,
-        train_dataloader=loader, val_dataloader=loader, val_cfg=dict(),
-        val_evaluator=dict(type='Accuracy'), train_cfg=dict(by_epoch=True, max_epochs=2),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=1.)), randomness=dict(seed=0),
-        custom_hooks=[recorder, dict(type='EMAHook', momentum=0.25)])
-    runner.train()
-    first, last = recorder.weights
-    saved = torch.load(tmp_path / 'epoch_2.pth', map_location='cpu')
-    parameters = dict(runner.model.named_parameters())
-    for key, value in saved['state_dict'].items():  # statistics are not averaged
-        wanted = 0.75 * first[key] + 0.25 * last[key] if key in parameters else last[key]
-        torch.testing.assert_close(value, wanted)
-    assert any((first[key] != last[key]).any() for key in parameters)
-    for key, value in runner.model.state_dict().items():  # training would go on from these
-        assert torch.equal(value, last[key])
-
-    with torch.no_grad():
-        recorder.scores.append(runner.model.eval()(images, mode='tensor').softmax(1))
-        for scores, weights in zip(recorder.scores, (first, saved['state_dict'], last)):
-            model = tiny_classifier(name).eval()
-            model.load_state_dict(weights)
-            expected = model(images, mode='tensor').softmax(1)
-            torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
-    assert len(recorder.scores) == 3
-    for one, other in zip(recorder.scores, recorder.scores[1:]):
-        assert not torch.allclose(one, other, atol=1e-3)
-
-
-@pytest.mark.parametrize('name', ('LinGlo', 'DualFormer'))
-def test_synchronised_norms_are_reverted_for_a_cpu(name):
-    plain = tiny_classifier(name, norm_cfg=dict(type='BN', eps=1e-3))
-    model = tiny_classifier(name, norm_cfg=dict(type='SyncBN', eps=1e-3))
-    count = sum(isinstance(layer, nn.BatchNorm2d) for layer in plain.modules())
-    assert count and count == sum(isinstance(layer, nn.SyncBatchNorm) for layer in model.modules())
-    model = revert_sync_batchnorm(model)
-    assert not any(isinstance(layer, nn.SyncBatchNorm) for layer in model.modules())
-    plain.load_state_dict(model.state_dict())
-    x = torch.randn(2, 3, 32, 32)
-    for mode in (True, False):  # statistics of the batch, and then running ones
-        out, expected = (net.train(mode)(x, mode='tensor') for net in (model, plain))
-        torch.testing.assert_close(out, expected)

@@ -2,7 +2,7 @@
 import difflib
 import logging
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.logging import print_log
@@ -77,7 +77,8 @@ class BaseBackbone(BaseModule):
                  with_cp: bool = False,
                  init_cfg: Union[dict, List[dict], None] = None) -> None:
         given = _as_list(init_cfg)
-        self._pretrained = [cfg for cfg in given if cfg['type'] == 'Pretrained']
+        self._pretrained = [dict(cfg, prefix=cfg.get('prefix') or None)
+                            for cfg in given if cfg['type'] == 'Pretrained']
         others = [cfg for cfg in given if cfg['type'] != 'Pretrained']
         super().__init__((others or _as_list(self.default_init_cfg)) +
                          [cfg for cfg in self._pretrained if cfg.get('checkpoint')])
@@ -206,7 +207,7 @@ class BaseBackbone(BaseModule):
         """
         for cfg in self._pretrained:
             if cfg.get('checkpoint'):
-                self._check_pretrained(cfg['checkpoint'], cfg.get('prefix') or '')
+                self._check_pretrained(cfg['checkpoint'], cfg['prefix'])
             else:
                 print_log(self._from_scratch_message(), 'current', logging.WARNING)
         super().init_weights()
@@ -216,16 +217,20 @@ class BaseBackbone(BaseModule):
                 f'no weights are published. Train {self.pretraining_config}.py first, and give its '
                 f'checkpoint with --cfg-options model.backbone.init_cfg.checkpoint=PATH')
 
-    def _check_pretrained(self, path: str, prefix: str) -> None:
+    def _check_pretrained(self, path: str, prefix: Optional[str]) -> None:
         hint = 'It was named by model.backbone.init_cfg.checkpoint.'
         if '://' not in path and not Path(path).is_file():
             raise FileNotFoundError(f'{Path(path).absolute()} does not exist. {hint}')
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
         names = list(checkpoint.get('state_dict', checkpoint))
+        prefix = prefix.rstrip('.') + '.' if prefix else ''  # as MMEngine reads it
         if not any(prefix + name in names for name in self.state_dict()):
+            first = next(iter(self.state_dict()))
+            found = [name[:-len(first)] or None for name in names if name.endswith(first)]
+            if found:
+                hint = f'Set model.backbone.init_cfg.prefix={found[0]}'
             raise ValueError(f'{path} holds no weight of {type(self).__name__}: none is named '
-                             f'{prefix}{next(iter(self.state_dict()))} or the like; the first are '
-                             f'{names[:3]}. {hint}')
+                             f'{prefix}{first} or the like; the first are {names[:3]}. {hint}')
 
     def maybe_checkpoint(self, block: Callable[..., Tensor], *args: Any) -> Tensor:
         """Calls a block, under activation checkpointing if ``with_cp`` says so."""
