@@ -53,6 +53,8 @@ class Row:
 def main() -> int:
     """Prints the table; returns the exit code."""
     args = parse_args()
+    if not (ROOT / 'requirements').is_dir():
+        raise SystemExit(f'{Path(__file__).name} checks a clone of the repository: run it there')
     rows = check_dependencies(args.constraints, args.extras)
     if not failures(rows) and any(row.name == 'mmcv' for row in rows):
         rows.append(check_operators())

@@ -2,12 +2,32 @@
 """Evaluates a checkpoint of any task: segmentation, detection or classification."""
 import argparse
 from pathlib import Path
+from typing import Sequence
 
 from mmengine.config import Config, ConfigDict
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmvisionmix.cli import add_common_arguments, load_config
 from mmvisionmix.models import switch_to_deploy
+
+# Hooks that draw predictions: what turns each on, and its setting that names a folder.
+DRAWING_HOOKS = {
+    'SegVisualizationHook': ('draw', None),  # the folder is the visualizer's
+    'DetVisualizationHook': ('draw', 'test_out_dir'),
+    'VisualizationHook': ('enable', 'out_dir'),
+}
+
+
+class ReverseChannels(Hook):
+    """Makes tested images RGB, which mmpretrain's hook takes them for when it draws them next."""
+
+    priority = 'HIGH'
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict,
+                        outputs: Sequence) -> None:
+        """Reverses the channels of images (C, H, W)."""
+        data_batch['inputs'] = [image.flip(0) for image in data_batch['inputs']]
 
 
 def parse_args() -> argparse.Namespace:
@@ -15,6 +35,9 @@ def parse_args() -> argparse.Namespace:
     add_common_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to a pickle file')
+    parser.add_argument(
+        '--show-dir', metavar='DIR',
+        help="draw the predictions of all images into this folder, by the config's hook for that")
     parser.add_argument(
         '--tta', action='store_true', help="test-time augmentation by the config's tta_pipeline")
     parser.add_argument(
@@ -33,8 +56,32 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
     if args.tta:
         if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
             raise SystemExit('--tta needs tta_model and tta_pipeline in the config')
+        if args.show_dir and cfg.get('default_scope') == 'mmpretrain':
+            raise SystemExit("--show-dir: mmpretrain's hook does not draw images of --tta")
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    if args.show_dir:
+        draw_predictions(cfg, str(Path(args.show_dir).resolve()))
+
+
+def draw_predictions(cfg: Config, folder: str) -> None:
+    """Turns on the codebase's own hook that draws predictions, for every image."""
+    hook = cfg.get('default_hooks', {}).get('visualization') or {}
+    kind = hook.get('type', '').split('.')[-1]
+    if kind not in DRAWING_HOOKS or not cfg.get('visualizer'):
+        raise SystemExit('--show-dir needs in the config a visualizer, and a '
+                         f'default_hooks.visualization of a type among {", ".join(DRAWING_HOOKS)}')
+    switch, key = DRAWING_HOOKS[kind]
+    hook[switch] = True
+    hook.setdefault('interval', 1)
+    settings, key = (hook, key) if key else (cfg.visualizer, 'save_dir')
+    settings[key] = folder
+
+
+def loads_bgr(cfg: Config) -> bool:
+    """Whether a classifier's images are loaded as BGR; other hooks load images anew."""
+    outer, inner = (part.get('data_preprocessor') or {} for part in (cfg, cfg.model))
+    return {**outer, **inner}.get('to_rgb', False)
 
 
 def deploy(runner: Runner) -> None:
@@ -58,6 +105,8 @@ def main() -> None:
     runner = Runner.from_cfg(cfg)
     if args.deploy:
         deploy(runner)
+    if args.show_dir and loads_bgr(cfg):
+        runner.register_hook(ReverseChannels())
     runner.test()
 
 

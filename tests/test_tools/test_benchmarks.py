@@ -3,20 +3,26 @@
 import json
 import math
 import sys
+from functools import partial
+from pathlib import Path
 
+import benchmark
 import benchmark_attention
-import benchmark_backbones
 import benchmark_key_only
 import benchmark_ops
+import networks
 import plot_attention_cost
+import profile_networks
 import pytest
 import timing
 import torch
 from benchmark_key_only import Case
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmvisionmix.models import DualFormer, LinGlo, MCGANet
 
+ROOT = Path(__file__).resolve().parents[2]
 TINY = ('--rounds', '1', '--threads', '1')
 
 
@@ -118,6 +124,11 @@ def test_memory_is_unknown_without_proc(monkeypatch, tmp_path):
     assert math.isnan(timing.peak_memory(benchmark_ops.prepare, (), ()))
 
 
+def test_spread_is_half_the_distance_of_the_quartiles():
+    assert timing.spread([5., 1., 3., 2., 4.]) == 1.
+    assert timing.spread([7.]) == 0.
+
+
 def test_figures_and_tables_are_markdown():
     assert timing.with_unit(0.0012345, 'ms', 1e3) == '1.23 ms'
     assert timing.with_unit(1234.5, 'MiB') == '1234 MiB'
@@ -127,7 +138,7 @@ def test_figures_and_tables_are_markdown():
     assert timing.table(('a', 'b'), [('1', '2')]) == '| a | b |\n|---|---|\n| 1 | 2 |'
 
 
-@pytest.mark.parametrize('script', [benchmark_key_only, benchmark_backbones, plot_attention_cost])
+@pytest.mark.parametrize('script', [benchmark, benchmark_key_only, plot_attention_cost])
 def test_counts_below_one_are_refused(script, capsys):
     with pytest.raises(SystemExit):
         script.main(['--rounds', '0'])
@@ -258,83 +269,198 @@ def test_attention_cases_are_those_of_the_networks():
         case.height for case in partition]
 
 
-# benchmark_backbones.py
+# benchmark.py
 
 
-def test_backbones_print_three_rows_per_network_and_size(monkeypatch, capsys, tmp_path):
-    peers = []
-
-    def build_peer(name, dense):
-        peers.append((name, dense))
-        return torch.nn.Conv2d(3, 4, 4)
-
-    monkeypatch.setattr(benchmark_backbones, 'build_peer', build_peer)
-    out = tmp_path / 'backbones.json'
-    benchmark_backbones.main(
-        ['linglo-b0', '--sizes', '32x32', '--dense-sizes', '32x64', '--json', str(out), *TINY])
+def test_networks_print_a_row_per_size_and_mode(capsys, tmp_path):
+    figures, curves = tmp_path / 'rows.json', tmp_path / 'new' / 'curves.png'
+    networks = ['linglo-b0', 'linglo-b0@literal', 'timm:pvt_v2_b0']
+    benchmark.main([
+        *networks, '--sizes', '32x32', '32x64', '--batch', '2', '--modes', 'inference', 'training',
+        '--device', 'cpu', '--json', str(figures), '--plot', str(curves), *TINY])
     cells = cells_of(capsys.readouterr().out)
-    assert [row[1] for row in cells] == ['4 x 32 x 32, vectors'] * 3 + ['1 x 32 x 64, maps'] * 3
-    assert [row[2] for row in cells] == ['deployed', 'literal', 'pvt_v2_b0'] * 2
-    assert peers == [('pvt_v2_b0', False), ('pvt_v2_b0', True)]
-    rows = json.loads(out.read_text())
-    assert all(row['images_per_second'] == row['batch'] / row['seconds'] for row in rows)
+    assert [row[2].strip('`') for row in cells] == networks * 4
+    assert [row[:2] for row in cells[::3]] == [
+        [f'2 x 32 x {width}, vectors', mode] for width in (32, 64)
+        for mode in ('inference', 'training')]
+    assert [row[-1] for row in cells[::3]] == ['1x'] * 4
+    rows = json.loads(figures.read_text())
+    assert all(row['images_per_second'] == 2 / row['seconds'] for row in rows)
+    assert all(row['device'] == 'cpu' and row['mib'] is None for row in rows)
+    width, height = Image.open(curves).size
+    assert height > width  # a panel per mode
 
 
-def test_backbones_show_ratios_of_the_same_images():
-    images = dict(network='linglo-b0', batch=4, height=8, width=8)
-    rows = [dict(images, dense=dense, form=form, seconds=seconds, images_per_second=4 / seconds)
-            for dense, times in ((False, (.02, .04, .01)), (True, (.1, .5, .3)))
-            for form, seconds in zip(('deployed', 'literal', 'peer'), times)]
-    cells = cells_of(benchmark_backbones.markdown(rows))
-    assert [row[3:] for row in cells[:3]] == [
-        ['20 ms', '200', '1x'], ['40 ms', '100', '2x'], ['10 ms', '400', '0.5x']]
-    assert [row[5] for row in cells[3:]] == ['1x', '5x', '3x']
+def test_networks_show_ratios_to_the_baseline_on_the_same_images():
+    rows = [dict(batch=4, height=size, width=size, outputs='maps', mode='inference', network=name,
+                 seconds=seconds, spread=seconds / 50, mib=None, images_per_second=4 / seconds)
+            for size, times in ((8, (.02, .04)), (16, (.1, .05)))
+            for name, seconds in zip(('one', 'other'), times)]
+    cells = cells_of(benchmark.markdown(rows, 'other'))
+    assert [row[3:] for row in cells] == [
+        ['20 ms', '2.0%', '200', '-', '0.5x'], ['40 ms', '2.0%', '100', '-', '1x'],
+        ['100 ms', '2.0%', '40', '-', '2x'], ['50 ms', '2.0%', '80', '-', '1x']]
 
 
-@pytest.mark.parametrize('dense', [False, True])
-def test_backbones_give_what_their_peers_give(dense):
-    contender = benchmark_backbones.CONTENDERS['linglo-b0']
-    ours = [benchmark_backbones.build_backbone(contender, dense, form)
-            for form in ('deployed', 'literal')]
-    peer = benchmark_backbones.build_peer(contender.peers[0], dense)
-    images = torch.rand(2, 3, 32, 32)
-    with torch.no_grad():
-        deployed, literal = (model(images) for model in ours)
-        theirs = peer(images)
-    theirs = theirs if dense else (theirs, )
-    assert [out.shape for out in deployed] == [out.shape for out in literal]
-    assert [out.shape for out in deployed] == [out.shape for out in theirs]
-    assert not ours[0].training and not ours[1].training and not peer.training
+def test_curves_show_what_was_measured():
+    rows = [dict(batch=1, height=size, width=size, mode='inference', network=name,
+                 seconds=factor * size, mib=7. * size)
+            for name, factor in (('one', 1), ('other', 2)) for size in (32, 8, 16)]
+    time, memory = benchmark.draw(rows).axes
+    one, other, linear = time.get_lines()
+    assert (one.get_label(), other.get_label()) == ('one', 'other')
+    assert list(one.get_xdata()) == [64, 256, 1024] and list(other.get_ydata()) == [16, 32, 64]
+    assert list(linear.get_ydata()) == [8, 32, 128]
+    assert list(memory.get_lines()[0].get_ydata()) == [56, 112, 224]
 
 
-def test_backbones_variants_are_the_deployed_network_with_other_options():
-    contender = benchmark_backbones.CONTENDERS['dualformer-xs']
-    model = benchmark_backbones.build_backbone(contender, False, 'k-means')
-    other = benchmark_backbones.build_backbone(contender, False, 'deployed')
-    attention = [part for part in model.modules() if hasattr(part, 'partition')]
-    assert attention and all(part.partition == 'k-means' for part in attention)
-    other.load_state_dict(model.state_dict())
+@pytest.mark.parametrize('outputs', ['vectors', 'maps'])
+@pytest.mark.parametrize('names', [
+    ('linglo-b0', 'linglo-b0@literal', 'linglo-b0@plain', 'timm:pvt_v2_b0'),
+    ('lkca-s', 'lkca-s@literal'),
+    ('dualformer-xs', 'dualformer-xs@k-means', 'mcganet-base'),
+    ('mmpretrain:resnet18_8xb32_in1k', 'timm:resnet18'),
+])
+def test_networks_give_the_outputs_that_are_asked_for(names, outputs):
+    for name in names:
+        model = networks.build(name, networks.Images(2, 32, 64, outputs))
+        assert not model.training
+        with torch.no_grad():
+            out = model(torch.rand(2, 3, 32, 64))
+        maps = out if isinstance(out, (list, tuple)) else (out, )
+        assert {maps[-1].dim()} == {4 if outputs == 'maps' else 2}
+        assert len(maps) >= 4 if outputs == 'maps' else len(maps) == 1
+        assert len(maps[-1]) == 2
 
 
-def test_backbones_peers_are_folded_as_ours_are():
-    peer = benchmark_backbones.build_peer('repvit_m0_9', dense=False)
+def test_forms_of_networks_differ_in_what_their_names_say():
+    images = networks.Images(1, 64, 64, 'vectors')
+    folded, plain, literal, trained = (
+        networks.build(f'linglo-b0{form}', images, training)
+        for form, training in (('', False), ('@plain', False), ('@literal', False), ('', True)))
+    sizes = [sum(p.numel() for p in model.parameters()) for model in (folded, plain, literal)]
+    assert sizes[0] < sizes[1] == sizes[2]
+    assert trained.training and not plain.training
+    kinds = [{part.impl for part in model.modules() if hasattr(part, 'impl')}
+             for model in (plain, literal)]
+    assert kinds == [{'auto'}, {'literal'}]
+    model = networks.build('dualformer-xs@k-means', images)
+    assert {part.partition for part in model.modules() if hasattr(part, 'partition')} == {'k-means'}
+    peer = networks.build('timm:repvit_m0_9', images)
     assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in peer.modules())
 
 
-def test_backbones_say_how_to_get_timm(monkeypatch):
+def test_networks_of_configs_are_whole_or_their_backbones():
+    images = networks.Images(1, 64, 64, 'maps')
+    config = str(ROOT / 'configs/fpn_lkca_s_ade20k.py')
+    segmentor, backbone, plain = (
+        networks.build(f'{config}{form}', images) for form in ('', '@backbone', '@plain'))
+    assert type(segmentor).__name__ == 'EncoderDecoder' and type(backbone).__name__ == 'LKCAViT'
+    assert backbone.pos_embed.shape[2:] == (4, 4)
+    names = [set(model.state_dict()) for model in (segmentor.backbone, backbone, plain.backbone)]
+    assert names[0] == names[1] < names[2]  # projections of values are folded away
+    with torch.no_grad():
+        assert segmentor(torch.rand(1, 3, 64, 64)).shape == (1, 150, 4, 4)
+
+
+@pytest.mark.parametrize('mode, settings', [
+    *((mode, settings) for mode in benchmark.MODES
+      for settings in (dict(dtype='bfloat16'), dict(channels_last=True))),
+    ('inference', dict(compile=True))])
+def test_settings_reach_the_network(monkeypatch, mode, settings):
+    monkeypatch.setattr(torch, 'compile', partial(torch.compile, backend='eager'))  # quickly
+    seen = []
+
+    def record(module, args, out):
+        seen.append((out.dtype, args[0].is_contiguous(memory_format=torch.channels_last)))
+
+    run = benchmark.prepare('linglo-b0', networks.Images(2, 32, 32, 'vectors'), mode,
+                            benchmark.Settings(**settings))
+    model = getattr(run.args[0], '_orig_mod', run.args[0])
+    assert (model is run.args[0]) != ('compile' in settings)
+    before = [p.detach().clone() for p in model.parameters()]
+    model.stem.conv.register_forward_hook(record)
+    run()
+    lower = torch.bfloat16 if 'dtype' in settings else torch.float32
+    assert seen[0][0] == lower and ('channels_last' not in settings or seen[0][1])
+    changed = [bool((p != old).any()) for p, old in zip(model.parameters(), before)]
+    assert all(changed) if mode == 'training' else not any(changed)
+
+
+def test_networks_say_how_to_get_timm(monkeypatch):
     monkeypatch.setitem(sys.modules, 'timm', None)
-    with pytest.raises(ImportError, match='pvt_v2_b0 comes from timm: pip install timm'):
-        benchmark_backbones.build_peer('pvt_v2_b0', dense=False)
+    with pytest.raises(SystemExit, match='timm:pvt_v2_b0 comes from timm: pip install timm'):
+        benchmark.main(['timm:pvt_v2_b0', *TINY])
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['linglo'], 'no network linglo; there are linglo-b0, linglo-b1, linglo-b2'),
-    (['--sizes', '224'], "must be HEIGHTxWIDTH, got '224'"),
+    (['linglo'], 'error: no network linglo; there are dualformer-t, dualf'),
+    (['linglo-b0@fast'], 'error: linglo-b0 has no form fast; there are plain, literal, k-means'),
+    (['timm:nothing'], 'error: timm:nothing: Unknown model'),
+    (['configs/nothing.py'], 'nothing.py'),
 ])
-def test_backbones_refuse_what_they_do_not_know(arguments, message, capsys):
+def test_unknown_networks_are_refused(arguments, message):
+    with pytest.raises(SystemExit, match=message):
+        benchmark.main([*arguments, *TINY])
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--sizes', '224'], "must be HEIGHTxWIDTH, got '224'"),
+    (['--baseline', 'linglo-b1'], 'the baseline linglo-b1 is none of linglo-b0'),
+    (['--plot', 'curves.png'], '--plot draws curves over image sizes: give several to --sizes'),
+])
+def test_benchmark_refuses_options_that_do_not_fit(arguments, message, capsys):
     with pytest.raises(SystemExit):
-        benchmark_backbones.main(arguments)
+        benchmark.main(['linglo-b0', *arguments])
     assert message in capsys.readouterr().err
+
+
+# profile_networks.py
+
+
+def test_ledger_counts_products_and_what_is_moved():
+    machine = profile_networks.Machine(macs=1e3, bytes=1e3)
+    x, weight = torch.rand(4, 8), torch.rand(8, 16)
+    with torch.no_grad(), profile_networks.Ledger(machine) as ledger:
+        torch.relu((x @ weight).view(16, 4).t())
+    assert set(ledger.work) == {'matrix products', 'activations'}  # views move nothing
+    product, relu = ledger.work['matrix products'], ledger.work['activations']
+    assert (product.macs, product.bytes) == (4 * 8 * 16, 4 * (4 * 8 + 8 * 16 + 4 * 16))
+    assert (relu.macs, relu.bytes) == (0, 4 * 2 * 64)
+    assert product.floor == product.bytes / 1e3 and relu.floor == relu.bytes / 1e3
+    quick = profile_networks.Machine(macs=1., bytes=1e12)
+    with torch.no_grad(), profile_networks.Ledger(quick) as ledger:
+        x @ weight
+    assert ledger.work['matrix products'].floor == 4 * 8 * 16
+
+
+@pytest.mark.parametrize('name, kind', [
+    ('aten::mkldnn_convolution', 'convolutions'), ('addmm.default', 'matrix products'),
+    ('aten::native_layer_norm', 'norms'), ('aten::_softmax', 'activations'),
+    ('copy_.default', 'copies'), ('aten::add_', 'elementwise, sums'), ('aten::topk', 'other')])
+def test_operators_have_kinds(name, kind):
+    assert profile_networks.kind_of(name) == kind
+
+
+def test_profile_prints_networks_and_their_operators(capsys, tmp_path):
+    figures = tmp_path / 'profile.json'
+    profile_networks.main([
+        'linglo-b0', 'timm:resnet18', '--sizes', '32x32', '--batch', '2', '--device', 'cpu',
+        '--modes', 'inference', 'training', '--json', str(figures), *TINY])
+    cells = cells_of(capsys.readouterr().out)
+    names = ['linglo-b0', 'timm:resnet18']
+    assert [row[2].strip('`') for row in cells[:4]] == names * 2
+    inference, peer, training, _ = json.loads(figures.read_text())
+    model = networks.build('timm:resnet18', networks.Images(2, 32, 32, 'vectors'))
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        model(torch.rand(2, 3, 32, 32))
+    assert peer['macs'] == counter.get_total_flops() / 2
+    assert training['macs'] > 2.5 * inference['macs']
+    for row in (inference, peer, training):
+        assert sum(kind['seconds'] for kind in row['kinds'].values()) == pytest.approx(
+            row['seconds'])
+        assert sum(kind['floor'] for kind in row['kinds'].values()) == pytest.approx(row['floor'])
 
 
 # plot_attention_cost.py

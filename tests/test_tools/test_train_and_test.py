@@ -2,6 +2,7 @@
 """Training and evaluation as users run them: our tools and the stock ones, on demo data."""
 import json
 import re
+import runpy
 from argparse import Namespace
 from pathlib import Path
 
@@ -145,3 +146,40 @@ def test_options_change_the_config(monkeypatch):
     cfg.pop('auto_scale_lr')
     with pytest.raises(SystemExit, match='base_batch_size'):
         apply_train_options(cfg, args)
+
+
+def show(folder, tta=False, **cfg):
+    """A config as tools/test.py changes it to draw predictions."""
+    cfg = Config(dict(model=dict(), test_dataloader=dict(dataset=dict()), **cfg))
+    args = Namespace(checkpoint=str(TEST), out=None, show_dir=folder, tta=tta)
+    runpy.run_path(str(TEST))['apply_test_options'](cfg, args)
+    return cfg
+
+
+def test_drawing_is_turned_on_for_every_image_where_the_hook_is_known(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # mmdetection's hook would start from the work directory
+    folder, visualizer = str(tmp_path / 'out'), dict(type='Visualizer')
+    for kind, switch, key in (('mmdet.DetVisualizationHook', 'draw', 'test_out_dir'),
+                              ('VisualizationHook', 'enable', 'out_dir')):
+        hook = dict(type=kind)
+        cfg = show('out', default_hooks=dict(visualization=hook), visualizer=visualizer)
+        assert cfg.default_hooks.visualization == {**hook, switch: True, key: folder, 'interval': 1}
+    hook = dict(type='SegVisualizationHook', interval=10)
+    cfg = show('out', default_hooks=dict(visualization=hook), visualizer=visualizer)
+    assert cfg.default_hooks.visualization == dict(**hook, draw=True)
+    assert cfg.visualizer.save_dir == folder
+
+
+@pytest.mark.parametrize('cfg', (
+    dict(), dict(default_hooks=dict(visualization=None)),
+    dict(default_hooks=dict(visualization=dict(type='SegVisualizationHook'))),
+    dict(default_hooks=dict(visualization=dict(type='OtherHook')), visualizer=dict(type='V'))))
+def test_drawing_needs_a_hook_and_a_visualizer(cfg):
+    with pytest.raises(SystemExit, match='--show-dir needs in the config a visualizer, and a '
+                       'default_hooks.visualization of a type among SegVisualizationHook'):
+        show('out', **cfg)
+
+
+def test_augmented_images_of_a_classifier_are_not_drawn():
+    with pytest.raises(SystemExit, match="mmpretrain's hook does not draw images of --tta"):
+        show('out', tta=True, default_scope='mmpretrain', tta_model=dict(), tta_pipeline=[])

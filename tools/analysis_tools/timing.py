@@ -35,6 +35,13 @@ def time_interleaved(
     Returns:
         dict[str, float]: Median seconds of each run.
     """
+    times = time_rounds(runs, rounds, title, slow_rounds)
+    return {name: statistics.median(seen) for name, seen in times.items()}
+
+
+def time_rounds(runs: Runs, rounds: int, title: str,
+                slow_rounds: Optional[int] = None) -> Dict[str, List[float]]:
+    """As :func:`time_interleaved`, but gives the seconds of all rounds."""
     timers = {name: Timer('run()', globals=dict(run=run), num_threads=torch.get_num_threads())
               for name, run in runs.items()}
     times: Dict[str, List[float]] = {name: [] for name in runs}
@@ -44,18 +51,27 @@ def time_interleaved(
                 seen.append(timers[name].timeit(1).median)
             elif slow_rounds is None or len(seen) <= slow_rounds:
                 seen.append(timeit.timeit(runs[name], number=1))
-    return {name: statistics.median(seen[1:]) for name, seen in times.items()}
+    return {name: seen[1:] for name, seen in times.items()}
+
+
+def spread(times: Sequence[float]) -> float:
+    """Half the distance between the quartiles; 0 of a single round."""
+    if len(times) < 2:
+        return 0.
+    first, _, third = statistics.quantiles(times, n=4, method='inclusive')
+    return (third - first) / 2
 
 
 def peak_memory(prepare: Callable[..., Callable[[], object]], warm_up: Sequence,
-                case: Sequence) -> float:
-    """Memory that a run without gradients needs on top of its inputs and weights.
+                case: Sequence, gradients: bool = False) -> float:
+    """Memory that a run needs on top of its inputs and weights.
 
     Args:
         prepare (Callable): Function of a module, which a fresh process can import. Its result is
             the run.
         warm_up (Sequence): Arguments of ``prepare`` for a small run, which loads libraries.
         case (Sequence): Arguments of ``prepare`` for the run in question.
+        gradients (bool): Whether the run needs gradients. Defaults to False.
 
     Returns:
         float: MiB that the run adds to the peak of a fresh process; NaN where unknown.
@@ -64,7 +80,7 @@ def peak_memory(prepare: Callable[..., Callable[[], object]], warm_up: Sequence,
         return math.nan
     with get_context('spawn').Pool(
             1, initializer=_set_threads, initargs=(torch.get_num_threads(), )) as pool:
-        return pool.apply(_added_memory, (prepare, warm_up, case))
+        return pool.apply(_added_memory, (prepare, warm_up, case, gradients))
 
 
 def positive(text: str) -> int:
@@ -128,8 +144,8 @@ def _set_threads(threads: int) -> None:
 
 
 def _added_memory(prepare: Callable[..., Callable[[], object]], warm_up: Sequence,
-                  case: Sequence) -> float:
-    with torch.no_grad():
+                  case: Sequence, gradients: bool) -> float:
+    with torch.set_grad_enabled(gradients):
         prepare(*warm_up)()
         run = prepare(*case)
         before = _peak()

@@ -1,5 +1,5 @@
 # The paper's classification schedule: 100 epochs on one GPU, 10 of them warm-up, cosine annealing.
-_base_ = 'mmpretrain::_base_/default_runtime.py'
+_base_ = '../classification_runtime.py'
 
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05))
 param_scheduler = [
@@ -9,5 +9,4 @@ param_scheduler = [
 train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_best='auto'))
 auto_scale_lr = dict(enable=False, base_batch_size=128)

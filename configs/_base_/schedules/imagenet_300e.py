@@ -3,10 +3,9 @@
 # and the last learning rate are customary.
 _base_ = [
     'mmpretrain::_base_/schedules/imagenet_bs1024_adamw_conformer.py',
-    'mmpretrain::_base_/default_runtime.py'
+    '../classification_runtime.py'
 ]
 
 optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'.position.weight': dict(decay_mult=0.)}))
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_best='auto'))
 auto_scale_lr = dict(enable=False)

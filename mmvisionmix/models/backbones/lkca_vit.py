@@ -113,6 +113,7 @@ class LKCAViT(BaseBackbone):
         'b': dict(embed_dims=768, num_layers=12, mlp_ratio=2),  # ADE20K, Table VI
     }
     stem_names = ('stem', 'pos_embed', 'drop')
+    num_extra_tokens = 0  # no class token; mmpretrain's vis_cam.py asks
     default_init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)
 
     def __init__(self,

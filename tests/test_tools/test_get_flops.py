@@ -1,0 +1,127 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Counts of a config from the command line: ours and others', whole and in parts."""
+import re
+
+import get_flops
+import paper_tables
+import pytest
+import yaml
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.utils import get_installed_path
+
+from mmvisionmix import config_path
+
+
+def run(capsys, *args):
+    """What the tool prints: its heading, and parameters and millions of MACs of each part."""
+    get_flops.main([str(arg) for arg in args])
+    out = capsys.readouterr().out
+    scale = {'M': 1., 'G': 1e3}
+    lines = re.findall(r'^\| (.+) \| ([\d,]+) \| ([\d.]+) (.) \|$', out, re.MULTILINE)
+    parts = {part: (int(parameters.replace(',', '')), float(macs) * scale[unit])
+             for part, parameters, macs, unit in lines}
+    assert 'MACs are multiply-adds; FLOPs are twice as many.' in out
+    return out, parts
+
+
+def published(paper, config):
+    """A row of a paper's tables, with what its table says of all rows."""
+    for table in paper_tables.read_papers()[paper]['tables']:
+        for row in table['rows']:
+            if row['config'] == config:
+                common = {key: table[key] for key in ('deployed', 'rounding') if key in table}
+                return paper_tables.Row(**row, **common)
+
+
+@pytest.mark.parametrize('paper, config, size', [
+    ('lkca', 'lkca-2.69m_1xb128-100e_cifar10', '32 x 32'),
+    ('linglo', 'linglo-b0_fpn_4xb8-40k_ade20k-512x512', '512 x 512'),
+    ('linglo', 'linglo-b0_retinanet_8xb2-1x_coco', '800 x 1280')])
+def test_counts_are_those_of_the_papers_tables(capsys, paper, config, size):
+    row = published(paper, config)
+    line = paper_tables.count(row)
+    assert row.held and not line.misses
+    options = ['--counting', row.counting, *['--deploy'] * row.deployed]
+    out, parts = run(capsys, config_path(config), *options)
+    form = 'deployed, ' * row.deployed + f'counting {row.counting}'
+    assert f'image of {size} pixels, {form}\n' in out
+    assert parts['whole network'] == (
+        round(line.parameters[-1] * 1e6), pytest.approx(line.macs[-1], rel=1e-3))
+    for whole, backbone, rest in zip(*(
+            parts[part] for part in ('whole network', 'backbone', 'neck and head'))):
+        assert backbone + rest == pytest.approx(whole, rel=1e-4)
+    cfg = Config.fromfile(config_path(config))
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        backbone = MODELS.build(cfg.model.backbone)
+    if row.deployed:
+        backbone.switch_to_deploy()
+    assert parts['backbone'][0] == sum(param.numel() for param in backbone.parameters())
+
+
+def test_config_of_another_package_has_the_figures_that_it_publishes(capsys):
+    name = 'resnet/resnet50_8xb32_in1k.py'
+    metafile = f'{get_installed_path("mmpretrain")}/.mim/configs/resnet/metafile.yml'
+    with open(metafile, encoding='utf-8') as file:
+        models = yaml.safe_load(file)['Models']
+    figures = next(model['Metadata'] for model in models if model['Config'].endswith(name))
+    out, parts = run(capsys, f'mmpretrain::{name}')
+    assert 'image of 224 x 224 pixels\n' in out
+    parameters, macs = parts['whole network']
+    assert parameters == pytest.approx(figures['Parameters'], rel=1e-3)
+    assert macs == pytest.approx(figures['FLOPs'] / 1e6, rel=5e-3)
+
+
+def test_shape_and_options_change_what_is_counted(capsys):
+    """All of LinGlo and Semantic FPN but the averages of its keys grows with the image's area."""
+    config, sizes = config_path('fpn_linglo_b0_ade20k'), {}
+    for shape in ((128, ), (128, 256)):
+        out, sizes[shape] = run(capsys, config, '--shape', *shape)
+        assert f'image of {shape[0]} x {shape[-1]} pixels' in out
+    for part, (parameters, macs) in sizes[128, ].items():
+        assert sizes[128, 256][part] == (parameters, pytest.approx(2 * macs, rel=1e-2))
+    _, fewer = run(
+        capsys, config, '--shape', 128, '--cfg-options', 'model.decode_head.num_classes=10')
+    assert fewer['backbone'] == sizes[128, ]['backbone']
+    whole = 'whole network'
+    assert sizes[128, ][whole][0] - fewer[whole][0] == 140 * (128 + 1)
+
+
+def test_auxiliary_head_stands_apart(capsys):
+    config = config_path('upernet_lkca_s_ade20k')
+    out, parts = run(capsys, config, '--shape', 64)
+    assert sum(parameters for part, (parameters, _) in parts.items() if part != 'whole network'
+               ) == parts['whole network'][0]
+    assert parts['auxiliary head, in training only'][1] == 0
+
+
+@pytest.mark.parametrize('args, message', [
+    (['nowhere.py'], 'config nowhere.py does not exist'),
+    (['mmdet::retinanet/nowhere.py'], 'config mmdet::retinanet/nowhere.py does not exist'),
+    (['nopackage::a/b.py'], 'the package nopackage is not installed'),
+    (['mmseg::_base_/datasets/ade20k.py'], 'has no default_scope; it must be a whole config'),
+    (['mmpretrain::lenet/lenet5_mnist.py'], 'give --shape HEIGHT WIDTH'),
+    (['mmdet::detr/detr_r50_8xb2-150e_coco.py', '--shape', '64'],
+     'the network does not run on an image alone')])
+def test_what_cannot_be_counted_is_said_in_a_line(args, message):
+    with pytest.raises(SystemExit, match=message) as caught:
+        get_flops.main(args)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('args, message', [
+    (['--counting', 'fused'], "invalid choice: 'fused' (choose from 'literal'"),
+    (['--shape', '0'], "must be a positive integer, got '0'"),
+    (['--shape', '1', '2', '3'], '--shape takes one or two numbers, got 3')])
+def test_wrong_options_are_refused(capsys, args, message):
+    with pytest.raises(SystemExit):
+        get_flops.main(['config.py', *args])
+    assert message in capsys.readouterr().err
+
+
+def test_default_size_is_that_of_the_config():
+    cfg = get_config('mmseg::pspnet/pspnet_r50-d8_4xb2-40k_cityscapes-512x1024.py')
+    assert get_flops.read_size(cfg, None) == (512, 1024)
+    assert get_flops.read_size(cfg, [64]) == (64, 64)
+    assert get_flops.read_size(cfg, [64, 32]) == (64, 32)

@@ -1,0 +1,158 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Networks by name, for what times and profiles them.
+
+- ``linglo-b0``: a backbone of this package, FAMILY-ARCH
+- ``linglo-b0@literal``: by the paper's formulas; ``dualformer-s@k-means``: partitions by K-Means
+- ``linglo-b0@plain``: as it is trained; without ``@plain`` it is folded for inference
+- ``configs/NAME.py``: the whole network of a config, without data preprocessing
+- ``configs/NAME.py@backbone``: its backbone alone
+- ``timm:pvt_v2_b0``: a peer from timm, folded where timm can
+- ``mmpretrain:resnet50_8xb32_in1k``: a peer from mmpretrain
+"""
+from typing import Callable, Dict, NamedTuple, Type
+
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor, nn
+
+from mmvisionmix.models import (
+    BaseBackbone,
+    DualFormer,
+    LinGlo,
+    LKCAViT,
+    MCGANet,
+    switch_to_deploy,
+)
+
+FAMILIES: Dict[str, Type[BaseBackbone]] = dict(
+    dualformer=DualFormer, linglo=LinGlo, lkca=LKCAViT, mcganet=MCGANet)
+VARIANTS = {'': {}, 'plain': {}, 'literal': dict(impl='literal'),
+            'k-means': dict(partition='k-means')}
+UNFOLDED = ('plain', 'literal')
+
+
+class Images(NamedTuple):
+    """A batch of images, and whether ``'vectors'`` or four ``'maps'`` are made of each."""
+    batch: int
+    height: int
+    width: int
+    outputs: str
+
+    def __str__(self) -> str:
+        return f'{self.batch} x {self.height} x {self.width}, {self.outputs}'
+
+
+def build(name: str, images: Images, training: bool = False) -> nn.Module:
+    """Builds a network with random weights.
+
+    Args:
+        name (str): See the top of this file.
+        images (Images): What it is for; networks of a fixed input size are built for this one. The
+            outputs of a config's network are its own.
+        training (bool): Whether it is to be trained, and so is not folded. Defaults to False.
+
+    Returns:
+        nn.Module: Takes images (B, 3, H, W).
+
+    Raises:
+        ValueError: If there is no such network.
+        ImportError: If the package that it comes from is not installed.
+    """
+    torch.manual_seed(0)
+    source, _, peer = name.partition(':')
+    rest, _, form = name.partition('@')
+    if source in PEERS and peer:
+        return PEERS[source](peer, images, training).train(training)
+    if rest.endswith('.py'):
+        model = _build_of_config(rest, form, images)
+    else:
+        model = _build_own(rest, form, images)
+    if not training and form not in UNFOLDED and _own_backbone_in(model):
+        switch_to_deploy(model)
+    return model.train(training)
+
+
+def _build_own(name: str, form: str, images: Images) -> nn.Module:
+    family, _, arch = name.partition('-')
+    if arch not in getattr(FAMILIES.get(family), 'arch_settings', ()):
+        known = [f'{key}-{arch}' for key, kind in FAMILIES.items() for arch in kind.arch_settings]
+        raise ValueError(f'no network {name}; there are {", ".join(known)}, configs, and those of '
+                         f'{" and ".join(f"{key}:..." for key in PEERS)}')
+    if form not in VARIANTS:
+        raise ValueError(f'{name} has no form {form}; there are {", ".join(list(VARIANTS)[1:])}')
+    options = dict(VARIANTS[form], arch=arch)
+    if family == 'lkca':
+        return _build_lkca(options, images)
+    if images.outputs == 'maps':
+        return FAMILIES[family](out_indices=(0, 1, 2, 3), **options)
+    return FAMILIES[family](out_indices=-1, gap_before_norm=True, **options)
+
+
+def _build_lkca(options: dict, images: Images) -> nn.Module:
+    options['img_size'] = (images.height, images.width)
+    if images.outputs == 'maps':
+        return LKCAViT(out_indices=(2, 5, 8, 11), **options)
+    return nn.Sequential(LKCAViT(out_indices=-1, **options), Pooling())
+
+
+class Pooling(nn.Module):
+    """Averages the last of some maps over their pixels."""
+
+    def forward(self, maps: tuple) -> Tensor:
+        """Turns maps (B, C, H, W) into vectors (B, C)."""
+        return maps[-1].mean((2, 3))
+
+
+def _build_of_config(path: str, form: str, images: Images) -> nn.Module:
+    if form not in ('', 'backbone', 'plain'):
+        raise ValueError(f'of {path} there are @backbone and @plain, not @{form}')
+    cfg = Config.fromfile(path)
+    if 'img_size' in cfg.model.backbone:
+        cfg.model.backbone.img_size = (images.height, images.width)
+    if cfg.get('data_preprocessor'):
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        model = MODELS.build(cfg.model.backbone if form == 'backbone' else cfg.model)
+    return revert_sync_batchnorm(model)
+
+
+def _own_backbone_in(model: nn.Module) -> bool:
+    return any(isinstance(module, BaseBackbone) for module in model.modules())
+
+
+def _build_from_timm(name: str, images: Images, training: bool) -> nn.Module:
+    try:
+        import timm
+        from timm.models import get_pretrained_cfg
+        from timm.utils import reparameterize_model
+    except ImportError as error:
+        raise ImportError(f'timm:{name} comes from timm: pip install timm') from error
+    options = dict(features_only=True) if images.outputs == 'maps' else dict(num_classes=0)
+    try:
+        settings = get_pretrained_cfg(name)
+        if settings and settings.fixed_input_size:
+            options['img_size'] = (images.height, images.width)
+        model = timm.create_model(name, **options)
+    except RuntimeError as error:
+        raise ValueError(f'timm:{name}: {error}') from error
+    return model if training else reparameterize_model(model.eval())
+
+
+def _build_from_mmpretrain(name: str, images: Images, training: bool) -> nn.Module:
+    try:
+        from mmpretrain import get_model
+    except ImportError as error:
+        raise ImportError(f'mmpretrain:{name} comes from mmpretrain: pip install mmpretrain'
+                          ) from error
+    if images.outputs == 'maps':
+        options = dict(backbone=dict(out_indices=(0, 1, 2, 3)), neck=None)
+    else:
+        options = {}
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return get_model(name, pretrained=False, head=None, **options)
+
+
+PEERS: Dict[str, Callable[[str, Images, bool], nn.Module]] = dict(
+    timm=_build_from_timm, mmpretrain=_build_from_mmpretrain)
