@@ -367,8 +367,6 @@ def test_data_of_a_classifier_are_browsed(tools):
 
 @every_codebase
 def test_curves_of_training(tools, codebase):
-    if codebase != 'mmpretrain':
-        pytest.importorskip('seaborn', reason='the tool draws with seaborn')
     command = [] if codebase == 'mmseg' else ['plot_curve']
     curve = tools.folder / f'{codebase}.png'
     tools.stock(codebase, 'analysis_tools/analyze_logs.py', *command, tools.scalars(codebase),
