@@ -5,7 +5,7 @@
 #     bash tools/run_tests.sh tests/test_ops -k fft    what you name, with any option of pytest
 #     bash tools/run_tests.sh --stack modern [...]     with torch 2.11 and numpy 2
 #     bash tools/run_tests.sh --stack lite [...]       and with mmcv-lite: unless named, mixers,
-#                                                      backbones, checkpoints, training, 4 minutes
+#                                                      backbones, checkpoints, training, a minute
 if [[ "${1:-}" == --stack ]]; then
     export STACK="${2:?--stack takes classic, modern or lite}"
     shift 2
