@@ -36,6 +36,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .depthwise import depthwise_conv
+
 
 class PropagationWeights(NamedTuple):
     """Weights of one convolution and of the attention of its output to the groups.
@@ -203,7 +205,7 @@ def _mix_groups(groups: Tensor, weights: GroupAttentionWeights) -> Tensor:
 
 
 def _convolve(x: Tensor, branch: PropagationWeights) -> Tensor:
-    return F.conv2d(x, branch.conv, branch.conv_bias, padding='same', groups=x.shape[1])
+    return depthwise_conv(x, branch.conv, branch.conv_bias, padding='same')
 
 
 def _mix_folded(x: Tensor, weights: GroupAttentionWeights, folded: FoldedGroupWeights) -> Tensor:

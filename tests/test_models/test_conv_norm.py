@@ -1,9 +1,17 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
+from copy import deepcopy
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
-from mmvisionmix.models.layers import ConditionalPositionalEncoding, ConvNorm, MBConv
+from mmvisionmix.models.layers import (
+    ConditionalPositionalEncoding,
+    ConvNorm,
+    DepthwiseConv2d,
+    MBConv,
+)
 
 OPTIONS = (
     dict(), dict(kernel_size=3, padding=1), dict(kernel_size=3, stride=2, padding=1),
@@ -157,15 +165,18 @@ def test_deployed_bottleneck_has_no_norm_and_gives_the_same_outputs(expansion, s
 @pytest.mark.parametrize('layer', (
     ConvNorm(6, 6, 3, padding=1, groups=6), ConditionalPositionalEncoding(6),
     ConditionalPositionalEncoding(6, 1, residual=False)))
-def test_depthwise_convolutions_see_contiguous_maps_in_training_alone(layer):
-    """On CPUs, where their backward pass on others takes an order of magnitude longer."""
-    seen = []
-    for part in layer.modules():
-        if isinstance(part, nn.Conv2d):
-            part.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    x = draw(torch.float32).contiguous(memory_format=torch.channels_last)
-    layer.train()(x)
-    assert seen and all(one.is_contiguous() for one in seen)
-    del seen[:]
-    layer.eval()(x)
-    assert seen and all(one is x for one in seen)
+def test_depthwise_convolutions_keep_the_memory_format_and_train_as_those_of_torch(layer):
+    x = draw(torch.float32).contiguous(memory_format=torch.channels_last).requires_grad_()
+    plain = deepcopy(layer)
+    for part in plain.modules():
+        if isinstance(part, DepthwiseConv2d):
+            part.forward = partial(nn.Conv2d.forward, part)
+    results = []
+    for one in (layer, plain):
+        inputs = [x, *one.parameters()]
+        out = one.train()(x)
+        assert out.is_contiguous(memory_format=torch.channels_last)
+        results.append((out, *torch.autograd.grad(out[:, :, ::2].square().sum(), inputs)))
+    assert sum(isinstance(part, DepthwiseConv2d) for part in layer.modules())
+    for own, expected in zip(*results):
+        torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-4)

@@ -62,8 +62,8 @@ class DualFormer(PyramidBackbone):
     From `Dual Path Transformer with Partition Attention <https://arxiv.org/abs/2305.14768>`_,
     Section 3: overlapping convolutions between the stages, and blocks of MBConv beside partition
     attention (Eq. 4-9) and of a feed-forward network. Maps are (B, C, H, W) throughout,
-    channels-last in inference on CPUs, where it is faster. Images of any size are taken. There is
-    no position encoding.
+    channels-last on CPUs, where it is faster. Images of any size are taken. There is no position
+    encoding.
 
     Inferred, as the paper does not say: the ratios of MLPs, from parameter counts, the number of
     heads, and one layer norm per emitted stage.

@@ -6,7 +6,7 @@ from torch import nn
 
 from mmvisionmix.registry import MODELS
 
-from ..layers import ChannelNorm, GroupAttention
+from ..layers import ChannelNorm, DepthwiseConv2d, GroupAttention
 from .base import Stage, drop_path_rates
 from .pyramid import PreNormBlock, PyramidBackbone
 
@@ -20,14 +20,15 @@ class PatchEmbedding(nn.Sequential):
         in_channels (int): Channels of the input.
         embed_dims (int): Channels of the output.
         patch_size (int): Side of a patch.
-        groups (int): Groups of the convolution. Defaults to 1.
+        depthwise (bool): Whether the convolution is. Defaults to False.
     """
 
-    def __init__(self, in_channels: int, embed_dims: int, patch_size: int, groups: int = 1) -> None:
+    def __init__(self, in_channels: int, embed_dims: int, patch_size: int,
+                 depthwise: bool = False) -> None:
+        convolution = DepthwiseConv2d if depthwise else nn.Conv2d
         super().__init__(
             AdaptivePadding(patch_size, patch_size, padding='corner'),
-            nn.Conv2d(in_channels, embed_dims, patch_size, patch_size, groups=groups),
-            ChannelNorm(embed_dims))
+            convolution(in_channels, embed_dims, patch_size, patch_size), ChannelNorm(embed_dims))
 
 
 @MODELS.register_module()
@@ -36,9 +37,9 @@ class MCGANet(PyramidBackbone):
 
     From Vo et al., "Multi-scale Convolutions Meet Group Attention for Dense Prediction Tasks",
     Section 3: patch embeddings by convolutions, depthwise from the second on, and blocks of MCGA
-    attention (Eq. 1-3) and an MLP. Maps are (B, C, H, W) throughout, channels-last in inference on
-    CPUs, where it is faster. Images of any size are taken: what is short of a patch is padded with
-    zeros at the bottom and right.
+    attention (Eq. 1-3) and an MLP. Maps are (B, C, H, W) throughout, channels-last on CPUs, where
+    it is faster. Images of any size are taken: what is short of a patch is padded with zeros at the
+    bottom and right.
 
     Inferred, as the paper does not say: biases, norms after patch embeddings, and one layer norm
     per emitted stage.
@@ -123,7 +124,7 @@ class MCGANet(PyramidBackbone):
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
         self.stem = PatchEmbedding(in_channels, dims[0], 4)
         self.stages = nn.ModuleList(
-            Stage(PatchEmbedding(dims[i - 1], dims[i], 2, dims[i - 1]) if i else nn.Identity(),
+            Stage(PatchEmbedding(dims[i - 1], dims[i], 2, depthwise=True) if i else nn.Identity(),
                   [make_block(i, next(rates)) for _ in range(depths[i])])
             for i in range(self.out_indices[-1] + 1))
         self.norms = nn.ModuleDict({str(i): ChannelNorm(dims[i]) for i in self.out_indices})

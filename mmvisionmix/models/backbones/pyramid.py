@@ -43,9 +43,8 @@ class PreNormBlock(BaseModule):
 class PyramidBackbone(BaseBackbone):
     """A backbone whose stem and stages map (B, C, H, W), each stage's maps smaller than the last.
 
-    On CPUs it runs channels-last in inference, where convolutions and norms are faster so. In
-    training it does not: there the backward pass of depthwise convolutions is several times
-    slower so. On other devices the memory format is left to the user.
+    On CPUs it runs channels-last, where convolutions and norms are faster so. On other devices the
+    memory format is left to the user.
 
     Args:
         gap_before_norm (bool): Whether to emit vectors (B, C), averages over positions and then
@@ -70,7 +69,7 @@ class PyramidBackbone(BaseBackbone):
             format of the images.
         """
         memory_format = _memory_format_of(x)
-        if not self.training and x.device.type == 'cpu':
+        if x.device.type == 'cpu':
             x = x.contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
         outs = []

@@ -3,7 +3,7 @@
 from .channel_norm import ChannelNorm
 from .conditional_positional_encoding import ConditionalPositionalEncoding
 from .conv_ffn import ConvFFN
-from .conv_norm import ConvNorm
+from .conv_norm import ConvNorm, DepthwiseConv2d
 from .gelu import GELU
 from .group_attention import GroupAttention
 from .key_only_attention import KeyOnlyAttention
@@ -15,8 +15,8 @@ from .position_embedding import PositionEmbedding, resize_pos_embed
 from .self_attention import SelfAttention
 
 __all__ = [
-    'ChannelNorm', 'ConditionalPositionalEncoding', 'ConvFFN', 'ConvNorm', 'GELU',
-    'GroupAttention', 'KeyOnlyAttention', 'LargeKernelAttention', 'MBConv', 'ParameterCache',
-    'PartitionAttention', 'PositionEmbedding', 'SelfAttention', 'SqueezeExcitation',
-    'may_cache', 'resize_pos_embed'
+    'ChannelNorm', 'ConditionalPositionalEncoding', 'ConvFFN', 'ConvNorm', 'DepthwiseConv2d',
+    'GELU', 'GroupAttention', 'KeyOnlyAttention', 'LargeKernelAttention', 'MBConv',
+    'ParameterCache', 'PartitionAttention', 'PositionEmbedding', 'SelfAttention',
+    'SqueezeExcitation', 'may_cache', 'resize_pos_embed'
 ]

@@ -1,5 +1,6 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 import math
+from functools import reduce
 from typing import Any, Dict, Optional
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from mmvisionmix.ops import Convolution, add_parallel, depthwise_identity
 
-from .conv_norm import ConvNorm, for_depthwise
+from .conv_norm import ConvNorm, DepthwiseConv2d
 
 
 class ConditionalPositionalEncoding(BaseModule):
@@ -43,23 +44,22 @@ class ConditionalPositionalEncoding(BaseModule):
         self.branches = nn.ModuleList(
             ConvNorm(channels, channels, 3, padding=1, groups=channels, norm_cfg=norm_cfg)
             for _ in range(num_branches))
-        self.merged: Optional[nn.Conv2d] = None
+        self.merged: Optional[DepthwiseConv2d] = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encodes maps (B, C, H, W); in evaluation those of channels-last layout stay so."""
+        """Encodes maps (B, C, H, W); those of channels-last layout stay so."""
         if self.merged is not None:
             return self.merged(x)
-        x = for_depthwise(x, self.training)
-        encoded = sum(branch(x) for branch in self.branches)
-        return encoded + x if self.residual else encoded
+        parts = [branch(x) for branch in self.branches]
+        return reduce(torch.add, [x, *parts] if self.residual else parts)
 
     @torch.no_grad()
     def switch_to_deploy(self) -> None:
         """Merges branches and residual into one convolution, as in inference they compute one."""
         if self.merged is None:
             weight, bias = self._merge()
-            self.merged = nn.Conv2d(
-                self.channels, self.channels, 3, padding=1, groups=self.channels).to(weight)
+            self.merged = DepthwiseConv2d(
+                self.channels, self.channels, 3, padding=1).to(weight)
             self.merged.weight.copy_(weight)
             self.merged.bias.copy_(bias)
             self.branches = nn.ModuleList()

@@ -1,0 +1,79 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Depthwise convolution whose backward pass is as fast on CPUs as its forward pass.
+
+oneDNN, by which torch convolves on CPUs, computes the gradient of the input of a depthwise
+convolution slowly: for 512 maps of 56 x 56, four images and 3 x 3 kernels, in 16 ms where the
+forward pass takes 4, and on channels-last maps in 288 ms where that takes 1.3. For stride 1 that
+gradient is itself a depthwise convolution, of the output's gradient with the kernels turned by 180
+degrees, and takes as long as the forward pass.
+"""
+from typing import Optional, Sequence, Tuple, Union
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch._utils import is_compiling  # torch.compiler has it from 2.3 on
+
+
+def depthwise_conv(x: Tensor, weight: Tensor, bias: Optional[Tensor] = None, stride: int = 1,
+                   padding: Union[int, str] = 0) -> Tensor:
+    """Convolves every channel by itself, into one channel or more.
+
+    Where gradients are recorded on a CPU, the backward pass is the one described above for stride 1
+    and as many channels as before, and for others torch's own on contiguous maps, which is quicker
+    so; else this is torch's convolution. Values and gradients are equal, to rounding.
+
+    Args:
+        x (Tensor): Maps, shape (B, C, H, W).
+        weight (Tensor): Kernels, shape (C * m, 1, k, k).
+        bias (Tensor, optional): Shape (C * m). Defaults to None.
+        stride (int): Stride. Defaults to 1.
+        padding (int | str): Zeros added on every side, fewer than k; or ``'same'``, which keeps the
+            size of maps, for stride 1 and odd k. Defaults to 0.
+
+    Returns:
+        Tensor: Maps, shape (B, C * m, H', W').
+    """
+    if x.device.type == 'cpu' and torch.is_grad_enabled() and not torch.jit.is_tracing():
+        if not is_compiling():
+            return _DepthwiseConv.apply(x, weight, bias, stride, padding)
+        x = x.contiguous()
+    return F.conv2d(x, weight, bias, stride, padding, groups=x.shape[1])
+
+
+class _DepthwiseConv(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Optional[Tensor], stride: int,
+                padding: Union[int, str]) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride = stride
+        ctx.padding = weight.shape[2] // 2 if padding == 'same' else padding
+        return F.conv2d(x, weight, bias, stride, padding, groups=x.shape[1])
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+        x, weight = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[:3]
+        grad_x, grad_weight, grad_bias = _gradients(
+            grad, x.to(grad.dtype), weight.to(grad.dtype), ctx.stride, ctx.padding, wanted)
+        # Autocast, which lowers the output's precision, gives gradients of the inputs' own.
+        return (grad_x.to(x.dtype) if wanted[0] else None,
+                grad_weight.to(weight.dtype) if wanted[1] else None,
+                grad_bias.to(weight.dtype) if wanted[2] else None, None, None)
+
+
+def _gradients(grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int,
+               wanted: Sequence[bool]) -> Tuple[Optional[Tensor], ...]:
+    """Gradients of maps, kernels and bias, of those that are wanted."""
+    grad_x, channels = None, x.shape[1]
+    if wanted[0] and stride == 1 and len(weight) == channels:
+        turned = weight.flip(2, 3)
+        grad_x = F.conv2d(grad, turned, padding=weight.shape[2] - 1 - padding, groups=channels)
+    mask = [wanted[0] and grad_x is None, wanted[1], False]
+    if mask[0]:
+        x, grad = x.contiguous(), grad.contiguous()
+    found = torch.ops.aten.convolution_backward(
+        grad, x, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], channels, mask)
+    return (found[0] if mask[0] else grad_x, found[1],
+            grad.sum((0, 2, 3)) if wanted[2] else None)
