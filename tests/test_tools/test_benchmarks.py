@@ -361,6 +361,8 @@ def test_networks_of_configs_are_whole_or_their_backbones():
     assert names[0] == names[1] < names[2]  # projections of values are folded away
     with torch.no_grad():
         assert segmentor(torch.rand(1, 3, 64, 64)).shape == (1, 150, 4, 4)
+    peer = ROOT / 'configs/lkca/vit-s_fpn_1xb16-10k_ade20k-512x512.py'
+    assert networks.build(f'{peer}@backbone', images, training=True).training
 
 
 @pytest.mark.parametrize('mode, settings', [

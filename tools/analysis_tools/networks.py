@@ -64,14 +64,15 @@ def build(name: str, images: Images, training: bool = False) -> nn.Module:
     source, _, peer = name.partition(':')
     rest, _, form = name.partition('@')
     if source in PEERS and peer:
-        return PEERS[source](peer, images, training).train(training)
-    if rest.endswith('.py'):
+        model = PEERS[source](peer, images, training)
+    elif rest.endswith('.py'):
         model = _build_of_config(rest, form, images)
     else:
         model = _build_own(rest, form, images)
     if not training and form not in UNFOLDED and _own_backbone_in(model):
         switch_to_deploy(model)
-    return model.train(training)
+    model.train(training)  # of which some networks of the codebases return nothing
+    return model
 
 
 def _build_own(name: str, form: str, images: Images) -> nn.Module:
