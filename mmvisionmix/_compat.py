@@ -26,7 +26,7 @@ def require_mmcv() -> None:
     """Raises ImportError unless a suitable mmcv, or mmcv-lite, is installed.
 
     Both distributions bring the module ``mmcv``; mmcv-lite lacks the compiled operators, which
-    mmsegmentation and mmdetection import and the backbones do not use.
+    mmdetection needs and the backbones do not use.
     """
     lite = f'pip install "mmcv-lite{_ordered(MMCV)}"'
     if _is_installed('mmcv-lite'):
@@ -34,7 +34,7 @@ def require_mmcv() -> None:
     elif _is_installed('mmcv'):
         mend = INSTALL_MMCV
     else:
-        mend = f'{INSTALL_MMCV}\nor, without the compiled operators of mmseg and mmdet:\n    {lite}'
+        mend = f'{INSTALL_MMCV}\nor, without the compiled operators of mmdetection:\n    {lite}'
     _require('mmcv', MMCV, mend)
 
 

@@ -35,7 +35,7 @@ class PlainOperators(ModuleType):
     @staticmethod
     def sigmoid_focal_loss(*args, **kwargs) -> NoReturn:
         """Fails, as the operator is compiled; on CPUs mmsegmentation has its own."""
-        raise NotImplementedError(missing('sigmoid_focal_loss'))
+        raise ModuleNotFoundError(missing('sigmoid_focal_loss'), name=NAME)
 
 
 def stand_in_for_operators() -> None:

@@ -84,7 +84,7 @@ def check_dependencies(
     wanted = {'python': SpecifierSet(PYTHON)}
     for name in (*BASE, *extras):
         merge(wanted, read_requirements(ROOT / 'requirements' / f'{name}.txt'))
-    if 'det' not in extras and installed_version('mmcv-lite'):
+    if 'det' not in extras and installed_version('mmcv-lite') and not installed_version('mmcv'):
         wanted['mmcv-lite'] = wanted.pop('mmcv')
     if constraints:
         pins = read_requirements(constraints)

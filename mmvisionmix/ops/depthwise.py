@@ -42,14 +42,25 @@ def depthwise_conv(x: Tensor, weight: Tensor, bias: Optional[Tensor] = None, str
 
 
 class _DepthwiseConv(torch.autograd.Function):
+    generate_vmap_rule = True  # torch.func's transforms go through it too
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Optional[Tensor], stride: int,
+    def forward(x: Tensor, weight: Tensor, bias: Optional[Tensor], stride: int,
                 padding: Union[int, str]) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.stride = stride
-        ctx.padding = weight.shape[2] // 2 if padding == 'same' else padding
         return F.conv2d(x, weight, bias, stride, padding, groups=x.shape[1])
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+        x, weight, _, ctx.stride, padding = inputs
+        ctx.padding = weight.shape[2] // 2 if padding == 'same' else padding
+        ctx.save_for_backward(x, weight)
+        ctx.save_for_forward(x, weight)
+
+    @staticmethod
+    def jvp(ctx, dx: Tensor, dweight: Tensor, dbias: Optional[Tensor], *settings: None) -> Tensor:
+        x, weight = ctx.saved_tensors
+        rest = ctx.stride, ctx.padding, 1, x.shape[1]
+        return F.conv2d(dx, weight, dbias, *rest) + F.conv2d(x, dweight, None, *rest)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tuple[Optional[Tensor], ...]:

@@ -56,7 +56,7 @@ def test_gradients_have_gradients(case):
     def convolve(*tensors):
         return depthwise_conv(*tensors, *settings)
 
-    assert torch.autograd.gradcheck(convolve, inputs)
+    assert torch.autograd.gradcheck(convolve, inputs, check_forward_ad=True)
     assert torch.autograd.gradgradcheck(convolve, inputs)
 
 
@@ -81,6 +81,26 @@ def test_only_the_wanted_gradients_are_computed(wanted):
     for i, (tensor, own) in enumerate(zip(inputs, expected)):
         assert (own is not None) == (i in wanted)
         assert own is None or torch.allclose(own, tensor.grad)
+
+
+@pytest.mark.parametrize('transform', (
+    lambda loss, tensors: torch.func.grad(loss, (0, 1, 2))(*tensors),
+    lambda loss, tensors: torch.func.vmap(torch.func.grad(loss, (0, 1)), (0, None, None))(
+        tensors[0][:, None], *tensors[1:]),
+    lambda loss, tensors: torch.func.jvp(loss, tuple(tensors), tuple(tensors)),
+    *(lambda loss, tensors, i=i: torch.func.jvp(
+        lambda one: loss(*tensors[:i], one, *tensors[i + 1:]), (tensors[i], ), (tensors[i], ))
+      for i in range(3))))
+def test_transforms_of_torch_go_through(transform):
+    inputs, settings = draw(CASES[0])
+    tensors = [tensor.detach() for tensor in inputs]
+
+    def loss_of(convolve):
+        return lambda *args: convolve(*args, *settings).square().sum()
+
+    own, expected = (transform(loss_of(one), tensors) for one in (depthwise_conv, reference))
+    for one, other in zip(own, expected):
+        torch.testing.assert_close(one, other)
 
 
 def test_channels_last_maps_and_gradients_stay_so():

@@ -109,7 +109,7 @@ def measure(names: Sequence[str], images: Images, mode: str, settings: Settings,
 def added_memory(run: Callable[[], object], name: str, images: Images, mode: str,
                  settings: Settings) -> float:
     """MiB that a run adds to what is there: of a GPU, or of a fresh process on a CPU."""
-    if settings.device != 'cuda':
+    if not settings.device.startswith('cuda'):
         return peak_memory(prepare, (name, SMALL._replace(outputs=images.outputs), mode, settings),
                            (name, images, mode, settings), gradients=mode == 'training')
     torch.cuda.reset_peak_memory_stats()

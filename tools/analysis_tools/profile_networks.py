@@ -20,6 +20,8 @@ from benchmark import Settings, add_network_options, prepare, settings_of
 from networks import Images
 from timing import table, time_interleaved, with_unit, write_rows
 from torch import Tensor
+from torch.autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEventAvg
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
@@ -110,15 +112,24 @@ def is_view(func: Callable) -> bool:
 
 def seconds_by_kind(run: Callable[[], object], device: str, passes: int = 3) -> Dict[str, float]:
     """How a run's time is shared between kinds of operators, their own work only."""
-    activities = [ProfilerActivity.CUDA if device == 'cuda' else ProfilerActivity.CPU]
+    on_gpu = device.startswith('cuda')
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with profile(activities=activities) as profiled:
         for _ in range(passes):
             run()
     seconds = dict.fromkeys(KINDS, 0.)
     for event in profiled.key_averages():
-        own = event.self_cuda_time_total if device == 'cuda' else event.self_cpu_time_total
+        own = self_gpu_time(event) if on_gpu else event.self_cpu_time_total
         seconds[kind_of(event.key)] += own / passes / 1e6
     return seconds
+
+
+def self_gpu_time(event: FunctionEventAvg) -> float:
+    """Microseconds that a GPU spends on an operator; its kernels are listed again by themselves."""
+    if event.device_type != DeviceType.CPU:
+        return 0.
+    new = hasattr(event, 'self_device_time_total')  # the name from torch 2.4 on
+    return event.self_device_time_total if new else event.self_cuda_time_total
 
 
 def examine(name: str, images: Images, mode: str, settings: Settings, machine: Machine,
