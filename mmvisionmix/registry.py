@@ -5,6 +5,7 @@ A config names a class here as ``type='mmvisionmix.LKCAViT'``. MMEngine then imp
 itself, and ``locations`` imports the class when it is asked for; no ``custom_imports`` is needed.
 """
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
@@ -17,6 +18,8 @@ METRICS = Registry(
 DATASETS = Registry(
     'dataset', parent=MMENGINE_DATASETS, scope='mmvisionmix',
     locations=['mmvisionmix.datasets.classification'])
+HOOKS = Registry(
+    'hook', parent=MMENGINE_HOOKS, scope='mmvisionmix', locations=['mmvisionmix.engine'])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor', parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
-    scope='mmvisionmix', locations=['mmvisionmix.optim'])
+    scope='mmvisionmix', locations=['mmvisionmix.engine'])
