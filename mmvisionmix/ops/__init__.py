@@ -1,6 +1,7 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """The mixers' mathematics: plain functions on tensors that import torch alone."""
 from .depthwise import depthwise_conv
+from .depthwise_statistics import depthwise_statistics
 from .group_attention import (
     FoldedGroupWeights,
     GroupAttentionWeights,
@@ -46,8 +47,8 @@ __all__ = [
     'GroupAttentionWeights', 'KeyOnlyWeights', 'PartitionAttentionWeights', 'PropagationWeights',
     'add_parallel', 'check_group_attention_impl', 'check_key_only_impl', 'check_large_kernel_impl',
     'check_partition_attention_impl', 'choose_key_only_impl', 'choose_large_kernel_impl',
-    'depthwise_conv', 'depthwise_identity', 'draw_hash_vectors', 'fit_kernel', 'fold_batch_norm',
-    'fold_group_weights', 'fold_key_only_weights', 'full_precision', 'group_attention',
-    'hash_partition', 'key_only_attention', 'kmeans_partition', 'large_kernel_mix',
-    'partition_attention', 'toeplitz_matrix'
+    'depthwise_conv', 'depthwise_identity', 'depthwise_statistics', 'draw_hash_vectors',
+    'fit_kernel', 'fold_batch_norm', 'fold_group_weights', 'fold_key_only_weights',
+    'full_precision', 'group_attention', 'hash_partition', 'key_only_attention',
+    'kmeans_partition', 'large_kernel_mix', 'partition_attention', 'toeplitz_matrix'
 ]

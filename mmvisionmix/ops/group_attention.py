@@ -30,6 +30,7 @@ what N does not enter:
 ===============  ======================
 """
 import math
+from functools import reduce
 from typing import NamedTuple, Optional, Tuple
 
 import torch
@@ -163,7 +164,7 @@ def fold_group_weights(weights: GroupAttentionWeights, num_heads: int) -> Folded
         torch.cat([branch.key for branch in branches] + [branch.value for branch in branches]),
         project_bias,
         torch.cat([proj.t().unflatten(0, (num_heads, -1)) for proj in projs]),
-        torch.stack(weights.biases).sum(0),
+        reduce(torch.add, weights.biases),  # stacked, their gradients would share memory
         heads.repeat_interleave(query.shape[2], 1)[:, None])
 
 

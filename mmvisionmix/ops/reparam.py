@@ -6,6 +6,7 @@ with the sum of the kernels, and the identity is a convolution with a unit pulse
 Block <https://arxiv.org/abs/2103.13425>`_ (Ding et al., 2021) states these as transforms I, II and
 VI.
 """
+from functools import reduce
 from typing import NamedTuple, Optional, Sequence
 
 import torch
@@ -59,8 +60,7 @@ def fold_batch_norm(weight: Tensor, bias: Optional[Tensor],
 
 def add_parallel(branches: Sequence[Convolution]) -> Convolution:
     """Merges convolutions of one shape whose outputs are summed."""
-    weights, biases = zip(*branches)
-    return Convolution(torch.stack(weights).sum(0), torch.stack(biases).sum(0))
+    return Convolution(*(reduce(torch.add, tensors) for tensors in zip(*branches)))
 
 
 def depthwise_identity(like: Tensor) -> Tensor:

@@ -96,6 +96,13 @@ def test_every_size_trains_on_odd_images(name, arch):
 
 
 @backbones
+def test_gradients_do_not_share_memory(name):
+    """Or else a second backward pass would add to several, and clipping would scale them twice."""
+    grads = gradients(build(name).train(), torch.randn(2, 3, 53, 70))
+    assert len({grad.data_ptr() for grad in grads.values()}) == len(grads)
+
+
+@backbones
 @pytest.mark.parametrize('size', ((24, 40), (1, 1), (7, 90), (64, 33)))
 def test_outputs_are_contiguous_maps_of_finite_values(name, size):
     model = build(name).eval()

@@ -368,7 +368,7 @@ def test_networks_of_configs_are_whole_or_their_backbones():
 @pytest.mark.parametrize('mode, settings', [
     *((mode, settings) for mode in benchmark.MODES
       for settings in (dict(dtype='bfloat16'), dict(channels_last=True))),
-    ('inference', dict(compile=True))])
+    ('inference', dict(compile='default'))])
 def test_settings_reach_the_network(monkeypatch, mode, settings):
     monkeypatch.setattr(torch, 'compile', partial(torch.compile, backend='eager'))  # quickly
     seen = []

@@ -44,6 +44,7 @@ from torch.utils._pytree import tree_flatten
 
 HEADER = ('images', 'mode', 'network', 'per batch', 'spread', 'images/s', 'memory', 'time over {}')
 MODES = ('inference', 'training')
+COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
 DTYPES = dict(float32=torch.float32, bfloat16=torch.bfloat16, float16=torch.float16)
 SMALL = Images(1, 64, 64, 'vectors')  # loads libraries before memory is measured
 
@@ -53,7 +54,7 @@ class Settings(NamedTuple):
     device: str = 'cpu'
     dtype: str = 'float32'
     channels_last: bool = False
-    compile: bool = False
+    compile: Optional[str] = None  # a mode of torch.compile
 
 
 def prepare(name: str, images: Images, mode: str, settings: Settings) -> partial:
@@ -67,7 +68,9 @@ def prepare(name: str, images: Images, mode: str, settings: Settings) -> partial
     dtype = DTYPES[settings.dtype]
     if not training:
         model, x = model.to(dtype), x.to(dtype)
-    forward = torch.compile(model, dynamic=False) if settings.compile else model
+    forward = model
+    if settings.compile:
+        forward = torch.compile(model, dynamic=False, mode=settings.compile)
     if not training:
         return partial(infer, forward, x)
     return partial(step, forward, torch.optim.AdamW(model.parameters()), x, dtype)
@@ -191,7 +194,10 @@ def add_network_options(parser: argparse.ArgumentParser, rounds: int) -> None:
     parser.add_argument('--device', default=get_device(), help='(default here: %(default)s)')
     parser.add_argument('--dtype', choices=DTYPES, default='float32')
     parser.add_argument('--channels-last', action='store_true', help='weights and images')
-    parser.add_argument('--compile', action='store_true', help='by torch.compile')
+    parser.add_argument(
+        '--compile', nargs='?', const='default', choices=COMPILE_MODES, metavar='MODE',
+        help='by torch.compile, in one of its modes (default, without MODE); on GPUs '
+        'reduce-overhead replays CUDA graphs')
     add_options(parser, rounds)
 
 

@@ -150,8 +150,9 @@ class LinGlo(BaseBackbone):
             embeddings are made for; they are resized for others. Defaults to 224.
         gap_before_norm (bool): Whether to emit vectors (B, C), averages over positions and then
             normalised, as classifiers want, instead of normalised maps. Defaults to False.
-        impl (str): Form of key-only attention, see :func:`mmvisionmix.ops.key_only_attention`.
-            Defaults to ``'auto'``.
+        impl (str): Form of key-only attention, see :func:`mmvisionmix.ops.key_only_attention`;
+            ``'literal'`` also has positional encodings computed branch by branch, see
+            :class:`ConditionalPositionalEncoding`. Defaults to ``'auto'``.
         norm_cfg (dict): Config of the batch norms in positional encodings and convolutional
             blocks. Defaults to ``dict(type='BN')``.
         drop_rate (float): Dropout of attention outputs and in feed-forward networks. Defaults to 0.
@@ -233,7 +234,9 @@ class LinGlo(BaseBackbone):
                 KeyOnlyAttention(channels, heads, inner_per_head, drop_rate, impl))
             hidden = channels * settings['mlp_ratios'][stage]
             local = (
-                ConditionalPositionalEncoding(hidden, *ENCODINGS[encoding], norm_cfg)
+                ConditionalPositionalEncoding(
+                    hidden, *ENCODINGS[encoding], norm_cfg,
+                    'literal' if impl == 'literal' else 'auto')
                 if encoding else nn.Identity())
             return HybridBlock(channels, mixer, ConvFFN(channels, hidden, local, drop_rate), rate)
 

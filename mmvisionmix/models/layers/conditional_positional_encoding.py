@@ -1,15 +1,27 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 import math
 from functools import reduce
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch._utils import is_compiling  # torch.compiler has it from 2.3 on
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmvisionmix.ops import Convolution, add_parallel, depthwise_identity
+from mmvisionmix.ops import (
+    Convolution,
+    add_parallel,
+    depthwise_conv,
+    depthwise_identity,
+    depthwise_statistics,
+)
 
 from .conv_norm import ConvNorm, DepthwiseConv2d
+
+IMPLS = ('auto', 'literal', 'merged')
+MANY = 1024
+"""Values of a channel, over images and positions, from which on statistics pay on CPUs."""
 
 
 class ConditionalPositionalEncoding(BaseModule):
@@ -20,15 +32,26 @@ class ConditionalPositionalEncoding(BaseModule):
     variants of its Table 6 are CPE (1 branch, not residual), R-CPE (1, residual), P-CPE (4, not
     residual) and RP-CPE (4, residual); that a norm ends each branch is inferred.
 
-    :meth:`switch_to_deploy` merges all of it into one convolution. A checkpoint saved before loads
-    afterwards, and the other way round; then the first branch holds all, and the others nothing.
+    All of it is computed as one convolution, in training too, see
+    :func:`mmvisionmix.ops.depthwise_statistics`; :meth:`switch_to_deploy` makes it one. A
+    checkpoint saved before loads afterwards, and the other way round; then the first branch holds
+    all, and the others nothing.
 
     Args:
         channels (int): Number of channels C.
         num_branches (int): Number of branches. Defaults to 4.
         residual (bool): Whether to add the input. Defaults to True.
         norm_cfg (dict): Config of the batch norms. Defaults to ``dict(type='BN')``.
+        impl (str): ``'literal'``: branch by branch. ``'merged'``: as one convolution. ``'auto'``:
+            the latter where it was measured to be faster: in inference, and for maps that are not
+            tiny on CPUs. Both are exact.
+            Norms that share statistics between processes, maps of less than float32, and graphs
+            that are traced or compiled are always treated branch by branch. Defaults to
+            ``'auto'``.
         init_cfg (dict, optional): Initialisation config. Defaults to None.
+
+    Raises:
+        ValueError: If ``impl`` is unknown.
     """
 
     def __init__(self,
@@ -36,8 +59,12 @@ class ConditionalPositionalEncoding(BaseModule):
                  num_branches: int = 4,
                  residual: bool = True,
                  norm_cfg: Optional[dict] = None,
+                 impl: str = 'auto',
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
+        if impl not in IMPLS:
+            raise ValueError(f'impl must be one of {list(IMPLS)}, got {impl!r}')
+        self.impl = impl
         self.channels = channels
         self.residual = residual
         self.norm_cfg = norm_cfg
@@ -50,6 +77,9 @@ class ConditionalPositionalEncoding(BaseModule):
         """Encodes maps (B, C, H, W); those of channels-last layout stay so."""
         if self.merged is not None:
             return self.merged(x)
+        if self._may_merge(x):
+            weight, bias = self._merge(x if self.branches[0].norm.training else None)
+            return depthwise_conv(x, weight, bias, padding=1)
         parts = [branch(x) for branch in self.branches]
         return reduce(torch.add, [x, *parts] if self.residual else parts)
 
@@ -64,13 +94,42 @@ class ConditionalPositionalEncoding(BaseModule):
             self.merged.bias.copy_(bias)
             self.branches = nn.ModuleList()
 
-    def _merge(self) -> Convolution:
-        convolutions = [branch.fold() for branch in self.branches]
+    def _may_merge(self, x: Tensor) -> bool:
+        """Whether one convolution may stand for all branches, and is wanted to."""
+        if self.impl == 'literal' or x.dtype not in (torch.float32, torch.float64):
+            return False
+        if is_compiling() or torch.jit.is_tracing():
+            return False
+        norms = [branch.norm for branch in self.branches]
+        if not all(isinstance(norm, _BatchNorm) and norm.affine and norm.track_running_stats
+                   for norm in norms):
+            return False
+        modes = {norm.training for norm in norms}
+        if modes == {True}:
+            local = not any(isinstance(norm, nn.SyncBatchNorm) for norm in norms)
+            values = x.numel() // x.shape[1]  # of a channel; one alone has no variance
+            return local and (values > 1 if self.impl == 'merged' else
+                              values >= MANY and x.device.type == 'cpu')
+        return modes == {False}
+
+    def _merge(self, x: Optional[Tensor] = None) -> Convolution:
+        """One convolution for all branches, with running statistics or those of maps ``x``."""
+        convolutions = (
+            [branch.fold() for branch in self.branches] if x is None else self._fold_batch(x))
         if self.residual:
             like = convolutions[0]
             convolutions.append(
                 Convolution(depthwise_identity(like.weight), torch.zeros_like(like.bias)))
         return add_parallel(convolutions)
+
+    def _fold_batch(self, x: Tensor) -> List[Convolution]:
+        """The branches with the statistics of a batch, which the running ones then follow."""
+        kernels = torch.stack([branch.conv.weight for branch in self.branches])
+        means, variances = depthwise_statistics(x, kernels)
+        for branch, mean, var in zip(self.branches, means, variances):
+            branch.track(mean, var, x.numel() // x.shape[1])
+        return [branch.fold(*statistics)
+                for branch, *statistics in zip(self.branches, means, variances)]
 
     def _split(self, weight: Tensor, bias: Tensor) -> Dict[str, Tensor]:
         """A state in which the first branch computes a merged convolution, and the others zero."""

@@ -75,11 +75,35 @@ class ConvNorm(BaseModule):
         x = self.conv(x)
         return x if self.norm is None else self.norm(x)
 
-    def fold(self) -> Convolution:
-        """The one convolution that both are in inference."""
+    def fold(self, mean: Optional[Tensor] = None, var: Optional[Tensor] = None) -> Convolution:
+        """The one convolution that both are in inference.
+
+        Args:
+            mean (Tensor, optional): Of the convolution's outputs, shape (out_channels). Defaults to
+                None: the norm's running mean.
+            var (Tensor, optional): Their variance. Defaults to None: the running variance.
+        """
         if self.norm is None:
             return Convolution(self.conv.weight, self.conv.bias)
-        return self._fold(self.conv.weight, self.norm.state_dict(keep_vars=True))
+        norm = self.norm.state_dict(keep_vars=True)
+        if mean is not None:
+            norm.update(running_mean=mean, running_var=var)
+        return self._fold(self.conv.weight, norm)
+
+    @torch.no_grad()
+    def track(self, mean: Tensor, var: Tensor, count: int) -> None:
+        """Moves the running statistics towards those of a batch, as the norm does in training.
+
+        Args:
+            mean (Tensor): Of the convolution's outputs, shape (out_channels).
+            var (Tensor): Their variance, without Bessel's correction.
+            count (int): Number of images times positions, more than 1.
+        """
+        norm = self.norm
+        norm.num_batches_tracked += 1
+        share = 1 / norm.num_batches_tracked.item() if norm.momentum is None else norm.momentum
+        norm.running_mean.lerp_(mean, share)
+        norm.running_var.lerp_(var * (count / (count - 1)), share)
 
     @torch.no_grad()
     def switch_to_deploy(self) -> None:

@@ -1,0 +1,145 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Mean and variance of depthwise convolutions' outputs, without convolving.
+
+A batch norm after a convolution needs both while training, and where several branches convolve the
+same maps, as in RP-CPE of `LinGlo <https://arxiv.org/abs/2207.00188>`_, each branch writes its maps
+only to be normalised and added up. But an output is a product of kernel w and patch X_p, nine
+values of one channel::
+
+    mean = w . m     m = E_p[X_p]             mean of the squares = w^T M w     M = E_p[X_p X_p^T]
+
+m and M, 9 x 9 per channel, are the same for all branches. With the statistics known, norms fold
+into kernels as in inference, and all branches are one convolution in training too.
+
+Nor are 81 products per position needed. On an endless canvas, zero outside the maps, M holds the
+maps' autocorrelation R at the offsets between two taps, of which 13 differ. What remains are the
+outputs one step outside the maps, which the convolution does not have: they see a single row,
+column or corner each. With taps a = (i, j) and a' = (i', j'), in -1..1, and sums in place of
+means::
+
+    M[a, a'] = R[a' - a]    - [i = i' = +-1] (autocorrelation at j' - j of the row a cannot reach)
+        + [a = a' a corner] (its square)    - [j = j' = +-1] (likewise of the column, at i' - i)
+"""
+from functools import lru_cache
+from itertools import product
+from typing import Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .depthwise import kernel_gradient
+from .precision import full_precision
+
+
+def depthwise_statistics(x: Tensor, weights: Tensor) -> Tuple[Tensor, Tensor]:
+    """Mean and variance of 3 x 3 depthwise convolutions of maps padded with one zero.
+
+    Equal to those of ``F.conv2d(x, weight, padding=1, groups=C)`` over images and positions, to
+    rounding, which is that of a sum of squares: a variance that is a millionth of the mean square
+    of the maps has no digit left in float32.
+
+    Args:
+        x (Tensor): Maps, shape (B, C, H, W).
+        weights (Tensor): Kernels of K convolutions, shape (K, C, 1, 3, 3).
+
+    Returns:
+        tuple[Tensor, Tensor]: Means and variances, the latter without Bessel's correction, shape
+        (K, C), of the type of ``x``.
+    """
+    count = x.numel() // x.shape[1]
+    with full_precision(x.device):
+        sums, products = _patch_moments(x)
+        taps = weights.flatten(2).transpose(0, 1).double()  # (C, K, 9)
+        mean = torch.bmm(taps, sums[..., None])[..., 0] / count
+        square = (torch.bmm(taps, products) * taps).sum(2) / count
+    return mean.t().to(x.dtype), (square - mean.square()).clamp_min(0).t().to(x.dtype)
+
+
+def _patch_moments(x: Tensor) -> Tuple[Tensor, Tensor]:
+    """Sums over all 3 x 3 patches, of their values (C, 9) and of products of two (C, 9, 9)."""
+    total, correlation, rows, cols = _Correlation.apply(x)
+    corners = rows[..., [0, -1]]  # (B, C, 2, 2)
+    sums = torch.cat((total[:, None], rows.sum((0, 3)), cols.sum((0, 3)),
+                      corners.sum(0).flatten(1)), 1)
+    products = torch.cat((correlation.flatten(1), _autocorrelation(rows).flatten(1),
+                          _autocorrelation(cols).flatten(1), corners.square().sum(0).flatten(1)), 1)
+    from_sums, from_products = (part.to(x.device) for part in _reach_of_taps())
+    return sums.double() @ from_sums, (products.double() @ from_products).unflatten(1, (9, 9))
+
+
+@lru_cache(maxsize=None)
+def _reach_of_taps() -> Tuple[Tensor, Tensor]:
+    """How the sums of :func:`_patch_moments` add up to its results, (9, 9) and (31, 81)."""
+    def missed(tap: int) -> int:
+        return (1 - tap) // 2  # the line that a tap towards one side misses is the other
+
+    taps = list(product((-1, 0, 1), repeat=2))
+    sums, products = torch.zeros(9, 9).double(), torch.zeros(31, 9, 9).double()
+    for a, (row, col) in enumerate(taps):
+        sums[0, a] = 1
+        if row:
+            sums[1 + missed(row), a] = -1
+        if col:
+            sums[3 + missed(col), a] = -1
+        if row and col:
+            corner = 2 * missed(row) + missed(col)
+            sums[5 + corner, a] = products[27 + corner, a, a] = 1
+        for b, (other_row, other_col) in enumerate(taps):
+            down, right = other_row - row, other_col - col
+            offset = 5 * down + right if down > 0 else -5 * down - right  # R[-d] is R[d]
+            products[offset + 2, a, b] += 1
+            if row and not down:
+                products[15 + 3 * missed(row) + abs(right), a, b] -= 1
+            if col and not right:
+                products[21 + 3 * missed(col) + abs(down), a, b] -= 1
+    return sums, products.flatten(1)
+
+
+def _autocorrelation(lines: Tensor) -> Tensor:
+    """Of lines (B, C, 2, N), summed over images: (C, 2, 3) at the offsets 0 to 2."""
+    return (F.pad(lines, (0, 2)).unfold(3, 3, 1) * lines[..., None]).sum((0, 3))
+
+
+class _Correlation(torch.autograd.Function):
+    """Sum (C), autocorrelation (C, 3, 5), and outermost rows and columns (B, C, 2, N) of maps.
+
+    The autocorrelation is that at the offsets 0..2 of rows and -2..2 of columns. All is in one
+    function, since the gradient of each by itself would be one more pass over the maps.
+    """
+
+    @staticmethod
+    def forward(x: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        return _sum_and_edges(x, _correlate(x, x))
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: tuple) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def jvp(ctx, dx: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        x, = ctx.saved_tensors
+        return _sum_and_edges(dx, _correlate(x, dx) + _correlate(dx, x))
+
+    @staticmethod
+    def backward(ctx, total: Tensor, correlation: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+        x, = ctx.saved_tensors
+        kernels = F.pad(correlation, (0, 0, 2, 0))
+        kernels = (kernels + kernels.flip(1, 2))[:, None]
+        grad = F.conv2d(x, kernels, total, padding=2, groups=x.shape[1])
+        for edge in (0, 1):
+            grad[:, :, -edge] += rows[:, :, edge]
+            grad[..., -edge] += cols[:, :, edge]
+        return grad
+
+
+def _sum_and_edges(x: Tensor, correlation: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+    rows, cols = x[:, :, [0, -1]], x[..., [0, -1]].transpose(2, 3)
+    return x.sum((0, 2, 3)), correlation, rows, cols
+
+
+def _correlate(x: Tensor, other: Tensor) -> Tensor:
+    """Sums of ``x`` at p times ``other`` at p + d, at the offsets of :class:`_Correlation`."""
+    left, right = (kernel_gradient(x, other, (*cols, 0, 2)) for cols in ((2, 0), (0, 2)))
+    return torch.cat((left[..., :2], right), 2)
