@@ -1,5 +1,6 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """The mixers' mathematics: plain functions on tensors that import torch alone."""
+from .conv_gelu import fused_conv_gelu, may_fuse_gelu
 from .depthwise import depthwise_conv
 from .depthwise_statistics import depthwise_statistics
 from .group_attention import (
@@ -45,10 +46,11 @@ from .reparam import (
 __all__ = [
     'BatchNormStatistics', 'Convolution', 'FoldedGroupWeights', 'FoldedKeyOnlyWeights',
     'GroupAttentionWeights', 'KeyOnlyWeights', 'PartitionAttentionWeights', 'PropagationWeights',
-    'add_parallel', 'check_group_attention_impl', 'check_key_only_impl', 'check_large_kernel_impl',
-    'check_partition_attention_impl', 'choose_key_only_impl', 'choose_large_kernel_impl',
-    'depthwise_conv', 'depthwise_identity', 'depthwise_statistics', 'draw_hash_vectors',
-    'fit_kernel', 'fold_batch_norm', 'fold_group_weights', 'fold_key_only_weights',
-    'full_precision', 'group_attention', 'hash_partition', 'key_only_attention',
-    'kmeans_partition', 'large_kernel_mix', 'partition_attention', 'toeplitz_matrix'
+    'add_parallel', 'check_group_attention_impl', 'check_key_only_impl',
+    'check_large_kernel_impl', 'check_partition_attention_impl', 'choose_key_only_impl',
+    'choose_large_kernel_impl', 'depthwise_conv', 'depthwise_identity', 'depthwise_statistics',
+    'draw_hash_vectors', 'fit_kernel', 'fold_batch_norm', 'fold_group_weights',
+    'fold_key_only_weights', 'full_precision', 'fused_conv_gelu', 'group_attention',
+    'hash_partition', 'key_only_attention', 'kmeans_partition', 'large_kernel_mix',
+    'may_fuse_gelu', 'partition_attention', 'toeplitz_matrix'
 ]

@@ -237,7 +237,7 @@ class LinGlo(BaseBackbone):
                 ConditionalPositionalEncoding(
                     hidden, *ENCODINGS[encoding], norm_cfg,
                     'literal' if impl == 'literal' else 'auto')
-                if encoding else nn.Identity())
+                if encoding else None)
             return HybridBlock(channels, mixer, ConvFFN(channels, hidden, local, drop_rate), rate)
 
         embeddings = self._make_embeddings(

@@ -31,7 +31,7 @@ class PreNormBlock(BaseModule):
         self.norm1 = ChannelNorm(embed_dims)
         self.mixer = mixer
         self.norm2 = ChannelNorm(embed_dims)
-        self.ffn = ConvFFN(embed_dims, embed_dims * mlp_ratio, nn.Identity(), drop_rate)
+        self.ffn = ConvFFN(embed_dims, embed_dims * mlp_ratio, drop_rate=drop_rate)
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -83,6 +83,11 @@ class ConditionalPositionalEncoding(BaseModule):
         parts = [branch(x) for branch in self.branches]
         return reduce(torch.add, [x, *parts] if self.residual else parts)
 
+    @property
+    def convolution(self) -> Optional[nn.Conv2d]:
+        """The convolution that the layer amounts to, once it is deployed."""
+        return self.merged
+
     @torch.no_grad()
     def switch_to_deploy(self) -> None:
         """Merges branches and residual into one convolution, as in inference they compute one."""

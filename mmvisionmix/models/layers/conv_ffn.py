@@ -16,7 +16,8 @@ class ConvFFN(BaseModule):
     Args:
         embed_dims (int): Number of channels C.
         hidden_dims (int): Channels between the linear layers.
-        encoding (nn.Module): Maps (B, hidden_dims, H, W) to the same shape.
+        encoding (nn.Module, optional): Maps (B, hidden_dims, H, W) to the same shape; see
+            :meth:`GELU.after`. Defaults to None: there is no convolution between.
         drop_rate (float): Dropout after the activation and after the second layer. Defaults to 0.
         init_cfg (dict, optional): Initialisation config. Defaults to None.
     """
@@ -24,7 +25,7 @@ class ConvFFN(BaseModule):
     def __init__(self,
                  embed_dims: int,
                  hidden_dims: int,
-                 encoding: nn.Module,
+                 encoding: Optional[nn.Module] = None,
                  drop_rate: float = 0.,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
@@ -36,5 +37,8 @@ class ConvFFN(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C, H, W) to the same shape; those of channels-last layout stay so."""
-        x = self.act(self.encoding(self.fc1(x)))
+        if self.encoding is None:
+            x = self.act.after(self.fc1, x)
+        else:
+            x = self.act.after(self.encoding, self.fc1(x))
         return self.drop(self.fc2(self.drop(x)))

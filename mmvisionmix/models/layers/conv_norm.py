@@ -75,6 +75,11 @@ class ConvNorm(BaseModule):
         x = self.conv(x)
         return x if self.norm is None else self.norm(x)
 
+    @property
+    def convolution(self) -> Optional[nn.Conv2d]:
+        """The convolution that the layer amounts to, once the norm is folded."""
+        return self.conv if self.norm is None else None
+
     def fold(self, mean: Optional[Tensor] = None, var: Optional[Tensor] = None) -> Convolution:
         """The one convolution that both are in inference.
 

@@ -62,6 +62,6 @@ class MBConv(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C, H, W) to the same shape."""
-        x = self.act(self.expand(x))
-        x = self.act(self.depthwise(x))
+        x = self.act.after(self.expand, x)
+        x = self.act.after(self.depthwise, x)
         return self.excitation(self.project(x))
