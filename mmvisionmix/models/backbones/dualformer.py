@@ -55,6 +55,26 @@ class DualMixer(BaseModule):
         return self.proj(torch.cat((local + self.conv(local), self.attention(distant)), 1))
 
 
+class Stem(BaseModule):
+    """Two 3 x 3 convolutions that halve images twice, with batch norms, and GELU between them.
+
+    Args:
+        in_channels (int): Channels of the image.
+        embed_dims (int): Channels of the output; the first convolution has half of them.
+        norm_cfg (dict): Config of the batch norms. Defaults to ``dict(type='BN')``.
+    """
+
+    def __init__(self, in_channels: int, embed_dims: int, norm_cfg: Optional[dict] = None) -> None:
+        super().__init__()
+        self.halve = ConvNorm(in_channels, embed_dims // 2, 3, 2, 1, norm_cfg=norm_cfg)
+        self.act = GELU()
+        self.quarter = ConvNorm(embed_dims // 2, embed_dims, 3, 2, 1, norm_cfg=norm_cfg)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, in_channels, H, W) to (B, embed_dims, H', W')."""
+        return self.quarter(self.act.after(self.halve, x))
+
+
 @MODELS.register_module()
 class DualFormer(PyramidBackbone):
     """DualFormer: convolution and partition attention in two paths, in a four-stage pyramid.
@@ -175,9 +195,7 @@ class DualFormer(PyramidBackbone):
 
         rates = drop_path_rates(drop_path_rate, sum(depths))
         starts = [sum(depths[:i]) for i in range(self.num_stages)]
-        self.stem = nn.Sequential(
-            ConvNorm(in_channels, dims[0] // 2, 3, 2, 1, norm_cfg=norm_cfg), GELU(),
-            ConvNorm(dims[0] // 2, dims[0], 3, 2, 1, norm_cfg=norm_cfg))
+        self.stem = Stem(in_channels, dims[0], norm_cfg)
         self.stages = nn.ModuleList(
             Stage(ConvNorm(dims[i - 1], dims[i], 3, 2, 1, norm_cfg=norm_cfg)
                   if i else nn.Identity(),
