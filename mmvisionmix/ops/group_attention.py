@@ -99,7 +99,8 @@ class FoldedGroupWeights(NamedTuple):
         project: K_k and V_k of all convolutions, shape (2 * S * D, D); ``project_bias``: shape
             (2 * S * D), or None.
         proj: W_k of all convolutions and heads, shape (S * h, d, D).
-        bias: Of the output, shape (D).
+        bias: Of the output, shape (S * h, 1, D), all in the first row: added to the values of all
+            groups, it is in every average of them, without a pass over the tokens.
         heads: 1 / sqrt(d) in the channels of a head and 0 elsewhere, shape (h, 1, D).
     """
     queries: Tensor
@@ -158,13 +159,14 @@ def fold_group_weights(weights: GroupAttentionWeights, num_heads: int) -> Folded
         project_bias = torch.cat([torch.zeros_like(values_bias)] * len(branches) +
                                  [branch.value_bias for branch in branches])
     projs = [weights.proj if branch.proj is None else branch.proj for branch in branches]
+    bias = reduce(torch.add, weights.biases)  # stacked, their gradients would share memory
     heads = torch.eye(num_heads, device=query.device).to(query.dtype) * scale
     return FoldedGroupWeights(
         scale * torch.bmm(query, weights.key.unflatten(0, (num_heads, -1))).flatten(0, 1),
         torch.cat([branch.key for branch in branches] + [branch.value for branch in branches]),
         project_bias,
         torch.cat([proj.t().unflatten(0, (num_heads, -1)) for proj in projs]),
-        reduce(torch.add, weights.biases),  # stacked, their gradients would share memory
+        F.pad(bias[None, None], (0, 0, 0, 0, 0, len(branches) * num_heads - 1)),
         heads.repeat_interleave(query.shape[2], 1)[:, None])
 
 
@@ -219,12 +221,11 @@ def _mix_folded(x: Tensor, weights: GroupAttentionWeights, folded: FoldedGroupWe
                         for key, branch in zip(keys, weights.branches)], 1)
     attention = logits.unflatten(1, (scales * num_heads, -1)).softmax(2).flatten(1, 2)
     values = values.unflatten(3, (num_heads, -1)).permute(1, 0, 3, 2, 4).flatten(1, 2)
-    values = _project_heads(values, folded.proj).flatten(1, 2)  # (B, S * h * G, D)
+    values = _project_heads(values, folded.proj, folded.bias).flatten(1, 2)  # (B, S * h * G, D)
     attention = attention.to(values.dtype)
     if x.is_contiguous():
-        mixed = torch.baddbmm(folded.bias[:, None], values.transpose(1, 2), attention)
-        return mixed.view_as(x)
-    mixed = torch.baddbmm(folded.bias, attention.transpose(1, 2), values)
+        return torch.bmm(values.transpose(1, 2), attention).view_as(x)
+    mixed = torch.bmm(attention.transpose(1, 2), values)
     return mixed.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
 
@@ -239,9 +240,10 @@ def _pool_groups(x: Tensor, weights: GroupAttentionWeights, folded: FoldedGroupW
     return groups if weights.value_bias is None else groups + weights.value_bias
 
 
-def _project_heads(x: Tensor, matrices: Tensor) -> Tensor:
+def _project_heads(x: Tensor, matrices: Tensor, bias: Optional[Tensor] = None) -> Tensor:
     """(B, h, G, a) times (h, a, b); torch.matmul would copy the matrices for every image."""
-    mixed = torch.bmm(x.transpose(0, 1).flatten(1, 2), matrices)  # (h, B * G, b)
+    rows = x.transpose(0, 1).flatten(1, 2)  # (h, B * G, a)
+    mixed = torch.bmm(rows, matrices) if bias is None else torch.baddbmm(bias, rows, matrices)
     return mixed.unflatten(1, (len(x), -1)).transpose(0, 1)
 
 
