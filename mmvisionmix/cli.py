@@ -70,13 +70,14 @@ def use_safe_hooks(cfg: Config) -> None:
     A config that names a checkpoint hook of another type, or none, is left as it is;
     ``default_hooks.reseed=None`` leaves out ReseedHook alone.
     """
-    hooks = cfg.setdefault('default_hooks', {})
-    checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
-    if checkpoint and checkpoint['type'] in STOCK_CHECKPOINT_HOOKS:
-        checkpoint['type'] = 'mmvisionmix.CheckpointHook'
+    hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1))  # what MMEngine has by itself
+    hooks.update(cfg.get('default_hooks') or {})
+    if hooks['checkpoint'] and hooks['checkpoint']['type'] in STOCK_CHECKPOINT_HOOKS:
+        hooks['checkpoint'] = {**hooks['checkpoint'], 'type': 'mmvisionmix.CheckpointHook'}
         hooks.setdefault('reseed', dict(type='mmvisionmix.ReseedHook'))
     if hooks.get('reseed', {}) is None:
         hooks.pop('reseed')
+    cfg.default_hooks = hooks
 
 
 def choose_checkpoint(cfg: Config, wanted: Optional[str]) -> str:
