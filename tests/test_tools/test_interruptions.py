@@ -1,0 +1,175 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Training as child processes that are killed by SIGKILL, resumed, and killed again."""
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from string import Template
+
+import pytest
+import torch
+
+from mmvisionmix.datasets.demo_data import Recipe, write_cifar10
+from mmvisionmix.engine import find_resumable
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMON = '''
+custom_imports = dict(imports=['killing_hook'], allow_failed_imports=False)
+custom_hooks = [dict(type='KillingHook')]
+loader = dict(batch_size=4, num_workers=$workers, persistent_workers=$workers > 0)
+data = dict(data_root='$data')
+randomness = dict(seed=3, deterministic=True)
+'''
+SEGMENTOR = '''
+_base_ = '$root/configs/toy/lkca_upernet_demo-ade20k.py'
+model = dict(
+    data_preprocessor=dict(size=(64, 64)),
+    backbone=dict(arch=dict(embed_dims=16, num_layers=4, mlp_ratio=2), img_size=(64, 64),
+                  out_indices=(0, 1, 2, 3), drop_path_rate=0.3),
+    neck=dict(in_channels=[16] * 4, out_channels=16),
+    decode_head=dict(in_channels=[16] * 4, channels=16, dropout_ratio=0.3),
+    auxiliary_head=dict(in_channels=16, channels=16))
+pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', reduce_zero_label=True),
+    dict(type='RandomResize', scale=(128, 128), ratio_range=(0.6, 1.5), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=(64, 64), cat_max_ratio=0.75),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackSegInputs')
+]
+train_dataloader = dict(dataset=dict(pipeline=pipeline, **data), **loader)
+val_dataloader = dict(dataset=data, **loader)
+train_cfg = dict(max_iters=12, val_interval=4)
+default_hooks = dict(
+    logger=dict(interval=1),
+    checkpoint=dict(interval=2, max_keep_ckpts=1, save_best='mIoU'))
+'''
+# Drops paths, and draws AutoAugment, Mixup and CutMix.
+CLASSIFIER = '''
+_base_ = '$root/configs/lkca/lkca-1m_1xb128-100e_cifar10.py'
+model = dict(
+    backbone=dict(arch=dict(embed_dims=16, num_layers=3, mlp_ratio=2), drop_path_rate=0.3),
+    head=dict(in_channels=16))
+data.update(type='mmvisionmix.DemoCIFAR10')
+train_dataloader = dict(dataset=data, **loader)
+val_dataloader = dict(dataset=data, **loader)
+train_cfg = dict(max_epochs=4)
+default_hooks = dict(logger=dict(interval=1))
+'''
+CONFIGS = {'segmentor': (SEGMENTOR, 'iter_12.pth'), 'classifier': (CLASSIFIER, 'epoch_4.pth')}
+
+
+def assert_bit_equal(one, other):
+    assert one.pop('param_schedulers') == other.pop('param_schedulers')
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+class Runs:
+    """Runs of one config of 12 iterations, each in a work directory of its own.
+
+    Args:
+        folder: Where the config and the work directories are.
+        kind: ``'segmentor'``, trained by iterations, or ``'classifier'``, by epochs.
+        workers: Number of workers of each data loader.
+        data: The segmentor's data.
+    """
+
+    def __init__(self, folder, kind, workers, data):
+        if kind == 'classifier':
+            data = folder / 'data'
+            write_cifar10(data, Recipe(train=12, val=8))
+        text, self.final = CONFIGS[kind]
+        text = Template(COMMON + text).substitute(root=ROOT, workers=workers, data=data)
+        self.folder = folder
+        (folder / 'config.py').write_text(text)
+
+    def train(self, work_dir, *options, kill='', limit=None):
+        """Trains; returns the exit status and what was said."""
+        environment = dict(os.environ, KILL=kill, OMP_NUM_THREADS='1', PYTHONPATH=os.pathsep.join(
+            [str(ROOT), str(Path(__file__).parent)]))
+        command = [sys.executable, str(ROOT / 'tools/train.py'), 'config.py']
+        log = self.folder / 'output.txt'
+        with open(log, 'w') as file:
+            process = subprocess.Popen(
+                [*command, '--work-dir', work_dir, *options], cwd=self.folder, env=environment,
+                start_new_session=True, stdout=file, stderr=subprocess.STDOUT, preexec_fn=limit)
+            try:
+                process.wait(600)
+            finally:
+                with suppress(ProcessLookupError):  # workers that would outlive it for seconds
+                    os.killpg(process.pid, signal.SIGKILL)
+        return process.returncode, log.read_text()
+
+    def train_to_the_end(self, work_dir, *options):
+        """Trains; returns what training would go on from, and what was said."""
+        code, out = self.train(work_dir, *options)
+        assert code == 0, out[-4000:]
+        checkpoint = torch.load(self.folder / work_dir / self.final, map_location='cpu')
+        assert checkpoint['meta']['iter'] == 12
+        return {key: checkpoint[key] for key in ('state_dict', 'optimizer', 'param_schedulers')}, out
+
+    def kill(self, work_dir, moment):
+        code, out = self.train(work_dir, '--resume', kill=moment)
+        assert code == -signal.SIGKILL, f'{moment}: {out[-4000:]}'
+        return out
+
+    def iteration(self, work_dir):
+        """The iteration that training would go on from."""
+        path = find_resumable(str(self.folder / work_dir)).path
+        return torch.load(path, map_location='cpu')['meta']['iter'] if path else 0
+
+    def checkpoints(self, work_dir):
+        return sorted(file.name for file in (self.folder / work_dir).glob('[ei]*_*.pth*'))
+
+
+def test_killed_twice_and_out_of_space_training_ends_as_if_undisturbed(demo_ade20k, tmp_path):
+    """By iterations; one of the kills comes while a checkpoint is being written."""
+    runs = Runs(tmp_path, 'segmentor', 0, demo_ade20k)
+    undisturbed, out = runs.train_to_the_end('whole')
+    assert 'Going on' not in out
+    out = runs.kill('cut', 'fetched:5')
+    assert 'cut has no checkpoint yet: training starts from the beginning' in out
+    out = runs.kill('cut', 'writing:0')
+    assert f'Going on from {tmp_path}/cut/iter_4.pth' in out and 'resumed epoch: 0, iter: 4' in out
+    assert runs.checkpoints('cut') == ['iter_4.pth', 'iter_6.pth.unfinished']
+
+    size = (tmp_path / 'cut/iter_4.pth').stat().st_size // 2
+    code, out = runs.train('cut', '--resume', limit=lambda: resource.setrlimit(
+        resource.RLIMIT_FSIZE, (size, size)))
+    said = out.strip().splitlines()[-1]
+    assert code == 1 and 'Traceback' not in out
+    assert said.startswith(f'error: {tmp_path}/cut/iter_6.pth could not be written: File too large')
+    assert f'{tmp_path}/cut/iter_4.pth is whole; make room, and go on from it with --res' in said
+    assert runs.checkpoints('cut') == ['iter_4.pth']
+
+    resumed, out = runs.train_to_the_end('cut', '--resume')
+    assert_bit_equal(resumed, undisturbed)
+    assert runs.checkpoints('cut') == ['iter_12.pth']
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('workers', (0, 2))
+@pytest.mark.parametrize('kind', CONFIGS)
+def test_training_killed_at_random_moments_ends_bit_equal(demo_ade20k, tmp_path, kind, workers):
+    """Six kills each, from the third on never before the next checkpoint."""
+    runs = Runs(tmp_path, kind, workers, demo_ade20k)
+    undisturbed, _ = runs.train_to_the_end('whole')
+    draw = random.Random(f'{kind} {workers}')
+    moments = ['iteration', 'writing', 'iteration', 'validating', 'iteration', 'iteration']
+    draw.shuffle(moments)
+    for moment in moments:
+        start = runs.iteration('cut')
+        if moment == 'iteration':
+            moment = draw.choice(('fetched', 'trained'))
+            number = draw.randint(start, min(start + 4, 11))
+        else:
+            number = draw.randint(0, 3 if moment == 'writing' and start < 8 else 0)
+        runs.kill('cut', f'{moment}:{number}')
+    resumed, _ = runs.train_to_the_end('cut', '--resume')
+    assert_bit_equal(resumed, undisturbed)
+    assert runs.checkpoints('cut') == [runs.final]
