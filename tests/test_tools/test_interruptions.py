@@ -44,7 +44,7 @@ pipeline = [
 ]
 train_dataloader = dict(dataset=dict(pipeline=pipeline, **data), **loader)
 val_dataloader = dict(dataset=data, **loader)
-train_cfg = dict(max_iters=12, val_interval=4)
+train_cfg = dict(max_iters=4 * $rounds, val_interval=4)
 default_hooks = dict(
     logger=dict(interval=1),
     checkpoint=dict(interval=2, max_keep_ckpts=1, save_best='mIoU'))
@@ -53,15 +53,17 @@ default_hooks = dict(
 CLASSIFIER = '''
 _base_ = '$root/configs/lkca/lkca-1m_1xb128-100e_cifar10.py'
 model = dict(
-    backbone=dict(arch=dict(embed_dims=16, num_layers=3, mlp_ratio=2), drop_path_rate=0.3),
+    backbone=dict(arch=dict(_delete_=True, embed_dims=16, num_layers=3, mlp_ratio=2),
+                  drop_path_rate=0.3),
     head=dict(in_channels=16))
 data.update(type='mmvisionmix.DemoCIFAR10')
 train_dataloader = dict(dataset=data, **loader)
 val_dataloader = dict(dataset=data, **loader)
-train_cfg = dict(max_epochs=4)
+train_cfg = dict(max_epochs=$rounds)
 default_hooks = dict(logger=dict(interval=1))
 '''
-CONFIGS = {'segmentor': (SEGMENTOR, 'iter_12.pth'), 'classifier': (CLASSIFIER, 'epoch_4.pth')}
+GOES_ON_FROM = ('state_dict', 'optimizer', 'param_schedulers')
+CONFIGS = dict(segmentor=SEGMENTOR, classifier=CLASSIFIER)
 
 
 def assert_bit_equal(one, other):
@@ -70,34 +72,37 @@ def assert_bit_equal(one, other):
 
 
 class Runs:
-    """Runs of one config of 12 iterations, each in a work directory of its own.
+    """Runs of one config, each in a work directory of its own.
 
     Args:
         folder: Where the config and the work directories are.
         kind: ``'segmentor'``, trained by iterations, or ``'classifier'``, by epochs.
         workers: Number of workers of each data loader.
         data: The segmentor's data.
+        rounds: Number of times that 4 iterations are followed by a validation.
     """
+    launch = (sys.executable, ROOT / 'tools/train.py', 'config.py')
 
-    def __init__(self, folder, kind, workers, data):
+    def __init__(self, folder, kind, workers, data, rounds):
         if kind == 'classifier':
             data = folder / 'data'
-            write_cifar10(data, Recipe(train=12, val=8))
-        text, self.final = CONFIGS[kind]
-        text = Template(COMMON + text).substitute(root=ROOT, workers=workers, data=data)
-        self.folder = folder
+            write_cifar10(data, Recipe(train=16, val=8))
+        text = Template(COMMON + CONFIGS[kind]).substitute(
+            root=ROOT, workers=workers, data=data, rounds=rounds)
+        self.folder, self.iterations = folder, 4 * rounds
+        self.final = f'iter_{4 * rounds}.pth' if kind == 'segmentor' else f'epoch_{rounds}.pth'
         (folder / 'config.py').write_text(text)
 
     def train(self, work_dir, *options, kill='', limit=None):
         """Trains; returns the exit status and what was said."""
-        environment = dict(os.environ, KILL=kill, OMP_NUM_THREADS='1', PYTHONPATH=os.pathsep.join(
-            [str(ROOT), str(Path(__file__).parent)]))
-        command = [sys.executable, str(ROOT / 'tools/train.py'), 'config.py']
+        paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+        environment = dict(os.environ, KILL=kill, OMP_NUM_THREADS='1', PYTHONPATH=paths)
+        command = [*map(str, self.launch), '--work-dir', work_dir, *options]
         log = self.folder / 'output.txt'
         with open(log, 'w') as file:
             process = subprocess.Popen(
-                [*command, '--work-dir', work_dir, *options], cwd=self.folder, env=environment,
-                start_new_session=True, stdout=file, stderr=subprocess.STDOUT, preexec_fn=limit)
+                command, cwd=self.folder, env=environment, start_new_session=True, stdout=file,
+                stderr=subprocess.STDOUT, preexec_fn=limit)
             try:
                 process.wait(600)
             finally:
@@ -110,8 +115,8 @@ class Runs:
         code, out = self.train(work_dir, *options)
         assert code == 0, out[-4000:]
         checkpoint = torch.load(self.folder / work_dir / self.final, map_location='cpu')
-        assert checkpoint['meta']['iter'] == 12
-        return {key: checkpoint[key] for key in ('state_dict', 'optimizer', 'param_schedulers')}, out
+        assert checkpoint['meta']['iter'] == self.iterations
+        return {key: checkpoint[key] for key in GOES_ON_FROM}, out
 
     def kill(self, work_dir, moment):
         code, out = self.train(work_dir, '--resume', kill=moment)
@@ -129,7 +134,7 @@ class Runs:
 
 def test_killed_twice_and_out_of_space_training_ends_as_if_undisturbed(demo_ade20k, tmp_path):
     """By iterations; one of the kills comes while a checkpoint is being written."""
-    runs = Runs(tmp_path, 'segmentor', 0, demo_ade20k)
+    runs = Runs(tmp_path, 'segmentor', 0, demo_ade20k, rounds=2)
     undisturbed, out = runs.train_to_the_end('whole')
     assert 'Going on' not in out
     out = runs.kill('cut', 'fetched:5')
@@ -149,27 +154,41 @@ def test_killed_twice_and_out_of_space_training_ends_as_if_undisturbed(demo_ade2
 
     resumed, out = runs.train_to_the_end('cut', '--resume')
     assert_bit_equal(resumed, undisturbed)
-    assert runs.checkpoints('cut') == ['iter_12.pth']
+    assert runs.checkpoints('cut') == ['iter_8.pth']
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('workers', (0, 2))
 @pytest.mark.parametrize('kind', CONFIGS)
 def test_training_killed_at_random_moments_ends_bit_equal(demo_ade20k, tmp_path, kind, workers):
-    """Six kills each, from the third on never before the next checkpoint."""
-    runs = Runs(tmp_path, kind, workers, demo_ade20k)
+    """Six kills each, which together come nowhere near the end."""
+    runs = Runs(tmp_path, kind, workers, demo_ade20k, rounds=8)
     undisturbed, _ = runs.train_to_the_end('whole')
     draw = random.Random(f'{kind} {workers}')
     moments = ['iteration', 'writing', 'iteration', 'validating', 'iteration', 'iteration']
     draw.shuffle(moments)
     for moment in moments:
-        start = runs.iteration('cut')
+        number = draw.randint(0, 2)
         if moment == 'iteration':
             moment = draw.choice(('fetched', 'trained'))
-            number = draw.randint(start, min(start + 4, 11))
-        else:
-            number = draw.randint(0, 3 if moment == 'writing' and start < 8 else 0)
+            number = runs.iteration('cut') + draw.randint(0, 5)
         runs.kill('cut', f'{moment}:{number}')
     resumed, _ = runs.train_to_the_end('cut', '--resume')
     assert_bit_equal(resumed, undisturbed)
     assert runs.checkpoints('cut') == [runs.final]
+
+
+@pytest.mark.slow
+def test_two_processes_killed_and_resumed_end_bit_equal(demo_ade20k, tmp_path):
+    """Each draws numbers of its own."""
+    runs = Runs(tmp_path, 'segmentor', 0, demo_ade20k, rounds=3)
+    with open(tmp_path / 'config.py', 'a') as file:
+        file.write('randomness.update(diff_rank_seed=True)\n')
+    runs.launch = (sys.executable, '-m', 'torch.distributed.run', '--standalone',
+                   '--nproc_per_node=2', *runs.launch[1:], '--launcher', 'pytorch')
+    undisturbed, _ = runs.train_to_the_end('whole')
+    code, out = runs.train('cut', kill='trained:6')
+    assert code and 'Signal 9 (SIGKILL)' in out, out[-4000:]
+    resumed, out = runs.train_to_the_end('cut', '--resume')
+    assert 'resumed epoch: 0, iter: 6' in out
+    assert_bit_equal(resumed, undisturbed)
