@@ -72,7 +72,7 @@ def use_safe_hooks(cfg: Config) -> None:
     """
     hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1))  # what MMEngine has by itself
     hooks.update(cfg.get('default_hooks') or {})
-    if hooks['checkpoint'] and hooks['checkpoint']['type'] in STOCK_CHECKPOINT_HOOKS:
+    if hooks['checkpoint'] and hooks['checkpoint'].get('type') in STOCK_CHECKPOINT_HOOKS:
         hooks['checkpoint'] = {**hooks['checkpoint'], 'type': 'mmvisionmix.CheckpointHook'}
         hooks.setdefault('reseed', dict(type='mmvisionmix.ReseedHook'))
     if hooks.get('reseed', {}) is None:

@@ -2,6 +2,7 @@
 """Training as child processes that are killed by SIGKILL, resumed, and killed again."""
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from string import Template
 
+import mmseg
 import pytest
 import torch
 
@@ -191,4 +193,21 @@ def test_two_processes_killed_and_resumed_end_bit_equal(demo_ade20k, tmp_path):
     assert code and 'Signal 9 (SIGKILL)' in out, out[-4000:]
     resumed, out = runs.train_to_the_end('cut', '--resume')
     assert 'resumed epoch: 0, iter: 6' in out
+    assert_bit_equal(resumed, undisturbed)
+
+
+@pytest.mark.slow
+def test_a_stock_tool_resumes_bit_equal_with_the_hooks_that_the_page_names(
+        demo_ade20k, tmp_path):
+    page = (ROOT / 'docs/reliability.md').read_text()
+    hooks = re.search(r'```python\n(default_hooks = .*?)```', page, re.DOTALL).group(1)
+    runs = Runs(tmp_path, 'segmentor', 0, demo_ade20k, rounds=2)
+    (tmp_path / 'child.py').write_text(f"_base_ = 'config.py'\n{hooks}")
+    runs.launch = (sys.executable, Path(mmseg.__file__).parent / '.mim/tools/train.py', 'child.py')
+    undisturbed, _ = runs.train_to_the_end('whole')
+    runs.train('cut', kill='fetched:3')
+    out = runs.kill('cut', 'writing:1')  # the file last_checkpoint
+    assert 'resumed epoch: 0, iter: 2' in out
+    resumed, out = runs.train_to_the_end('cut', '--resume')
+    assert 'resumed epoch: 0, iter: 2' in out
     assert_bit_equal(resumed, undisturbed)
