@@ -3,14 +3,17 @@
 import argparse
 import os
 from pathlib import Path
-from typing import Sequence
+from typing import Optional, Sequence
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.hooks import CheckpointHook
 
 from mmvisionmix.datasets.availability import check_data
+from mmvisionmix.engine import find_resumable, read_resumable
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+STOCK_CHECKPOINT_HOOKS = ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +62,54 @@ def load_config(args: argparse.Namespace, loaders: Sequence[str]) -> Config:
     elif not cfg.get('work_dir'):
         cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
     return cfg
+
+
+def use_safe_hooks(cfg: Config) -> None:
+    """Puts our checkpoint hook in the place of MMEngine's, and ReseedHook beside it.
+
+    A config that names a checkpoint hook of another type, or none, is left as it is;
+    ``default_hooks.reseed=None`` leaves out ReseedHook alone.
+    """
+    hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1))  # what MMEngine has by itself
+    hooks.update(cfg.get('default_hooks') or {})
+    if hooks['checkpoint'] and hooks['checkpoint'].get('type') in STOCK_CHECKPOINT_HOOKS:
+        hooks['checkpoint'] = {**hooks['checkpoint'], 'type': 'mmvisionmix.CheckpointHook'}
+        hooks.setdefault('reseed', dict(type='mmvisionmix.ReseedHook'))
+    if hooks.get('reseed', {}) is None:
+        hooks.pop('reseed')
+    cfg.default_hooks = hooks
+
+
+def choose_checkpoint(cfg: Config, wanted: Optional[str]) -> str:
+    """Settles where training starts, in ``resume``, ``load_from`` and the seed of a config.
+
+    Args:
+        cfg (Config): The config; its own ``resume=True`` counts as ``wanted``.
+        wanted (str, optional): The checkpoint to go on from; ``'auto'`` for the last one of the
+            work directory; None to start anew.
+
+    Returns:
+        str: What to tell the user about it; empty when training starts anew.
+
+    Raises:
+        SystemExit: If training cannot go on from there; says why.
+    """
+    if not wanted and cfg.get('resume'):
+        wanted = cfg.get('load_from') or 'auto'
+    if not wanted:
+        return ''
+    try:
+        found = find_resumable(cfg.work_dir) if wanted == 'auto' else read_resumable(wanted)
+    except ValueError as error:
+        raise SystemExit(f'error: {error}') from error
+    cfg.resume = found.path is not None
+    if cfg.resume:
+        cfg.load_from = found.path
+    if not isinstance(cfg.get('randomness'), dict):
+        cfg.randomness = {}
+    if cfg.randomness.get('seed') is None:  # MMEngine takes it up after the loaders are built
+        cfg.randomness.seed = found.seed
+    return found.note
 
 
 def _distribute_on_cpu(cfg: Config) -> None:

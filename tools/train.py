@@ -6,7 +6,8 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import Runner
 
-from mmvisionmix.cli import add_common_arguments, load_config
+from mmvisionmix.cli import add_common_arguments, choose_checkpoint, load_config, use_safe_hooks
+from mmvisionmix.engine import FULL_DISK, DiskFullError, explain_full_disk
 
 AMP_DEVICES = ('cuda', 'npu', 'mlu', 'musa')  # those of MMEngine's AmpOptimWrapper
 
@@ -28,9 +29,6 @@ def parse_args() -> argparse.Namespace:
 
 
 def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.amp:
         if cfg.optim_wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
             raise SystemExit(f'--amp replaces an OptimWrapper, not a {cfg.optim_wrapper.type}')
@@ -53,7 +51,19 @@ def main() -> None:
     cfg = load_config(args, ('train_dataloader', 'val_dataloader'))
     apply_train_options(cfg, args)
     check_device(cfg)
-    Runner.from_cfg(cfg).train()
+    use_safe_hooks(cfg)
+    note = choose_checkpoint(cfg, args.resume)
+    try:
+        runner = Runner.from_cfg(cfg)
+        if note:
+            runner.logger.info(note)
+        runner.train()
+    except DiskFullError as error:
+        raise SystemExit(f'error: {error}') from error
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        raise SystemExit(f'error: {explain_full_disk(error, cfg.work_dir)}') from error
 
 
 if __name__ == '__main__':

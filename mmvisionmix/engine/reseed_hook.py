@@ -1,0 +1,85 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Random numbers that depend on the iteration alone, so that a resumed run draws them again."""
+import random
+from functools import partial
+from itertools import islice
+from typing import Any, Iterator, Optional
+
+import numpy as np
+import torch
+from mmengine.dataset import worker_init_fn
+from mmengine.hooks import Hook
+from mmengine.runner import IterBasedTrainLoop, Runner
+
+from mmvisionmix.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ReseedHook(Hook):
+    """Seeds the generators of torch (all devices), numpy and Python before every iteration.
+
+    MMEngine seeds them once and saves no state of theirs: a resumed run continues with other random
+    numbers than the one that was interrupted. With this hook they follow from the seed of the run
+    and the number of the iteration, which every checkpoint has, in each process by itself
+    (``randomness.diff_rank_seed`` decides whether processes differ, as without the hook). Seeded is
+
+    - before the batch of an iteration is fetched: ``num_workers=0`` draws from the same generators;
+    - after a validation, which thus leaves no trace in the training;
+    - in epoch-based training, every worker of the data loader at the start of every epoch. They are
+      started anew for it, ``persistent_workers`` or not, and no epoch repeats the random numbers of
+      another, as MMEngine's seeding does where they do not persist.
+
+    Iteration-based training needs no more for its workers: MMEngine's loop fetches, on resuming,
+    all batches from the first one on.
+    """
+
+    priority = 'LOWEST'  # what other hooks draw at the same moment leaves no trace either
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seeds the first iteration of an epoch; of iteration-based training, of the whole run."""
+        loop = runner.train_loop
+        if isinstance(loop, IterBasedTrainLoop):
+            if runner.iter:
+                loop.dataloader_iterator = _seeded_after_replay(runner, loop.dataloader_iterator)
+        else:
+            _restart_workers(runner)
+        _seed(runner, runner.iter)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: Optional[dict] = None) -> None:
+        """Seeds the next iteration."""
+        _seed(runner, runner.iter + 1)
+
+    def after_val(self, runner: Runner) -> None:
+        """Seeds the iteration that follows the validation, again."""
+        _seed(runner, runner.iter)
+
+
+def _seed(runner: Runner, iteration: int) -> None:
+    """Seeds all generators of this process for one iteration, counted from 0."""
+    words = _seed_words(runner, iteration)
+    np.random.seed(words)
+    random.seed(words.tobytes())
+    torch.manual_seed(int(words[0]))  # CUDA's and other devices' too
+
+
+def _seed_words(runner: Runner, iteration: int) -> np.ndarray:
+    """Mixes seed and iteration to 4 numbers of 32 bits, unrelated to those of any other pair."""
+    return np.random.SeedSequence([runner.seed, iteration]).generate_state(4)
+
+
+def _seeded_after_replay(runner: Runner, batches: Iterator) -> Iterator:
+    """Passes batches on; seeds between those that the loop skips on resuming and the first used."""
+    yield from islice(batches, runner.iter)
+    _seed(runner, runner.iter)
+    yield from batches
+
+
+def _restart_workers(runner: Runner) -> None:
+    """Lets the next epoch start workers, with seeds of its own."""
+    loader = runner.train_dataloader
+    loader._iterator = None  # where persistent workers are kept, as MMDetection's hooks know too
+    init = loader.worker_init_fn
+    if isinstance(init, partial) and init.func is worker_init_fn:  # adds rank and worker
+        seed = int(_seed_words(runner, runner.iter)[0]) % 2**31
+        loader.worker_init_fn = partial(init, seed=seed)
