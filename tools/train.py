@@ -4,7 +4,9 @@ import argparse
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmvisionmix.cli import add_common_arguments, load_config
 
@@ -48,12 +50,14 @@ def check_device(cfg: Config) -> None:
                          f'finds none, but {get_device()!r}; train without it')
 
 
+@record  # so that torchrun tells why a process failed
 def main() -> None:
     args = parse_args()
     cfg = load_config(args, ('train_dataloader', 'val_dataloader'))
     apply_train_options(cfg, args)
     check_device(cfg)
-    Runner.from_cfg(cfg).train()
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.train()
 
 
 if __name__ == '__main__':
