@@ -187,10 +187,11 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
 
 
 def test_torchrun_tells_why_a_process_failed(demo_ade20k, tmp_path):
-    """Beside the ranks, exit codes and the advice to read a web page."""
+    """In its summary, instead of the advice to read a web page; here of a misspelt runner."""
     code, out = run_script(
-        'dist_train.sh', TOY, 1, '--cfg-options', 'model.type=NoSuchModel',
+        'dist_train.sh', TOY, 1, '--cfg-options', 'runner_type=FlexibelRunner',
         *[f'{split}_dataloader.dataset.data_root={demo_ade20k}' for split in ('train', 'val')],
         cwd=tmp_path, PORT=free_port())
     summary = out[out.index('Root Cause'):]
-    assert code and 'NoSuchModel is not in' in summary and 'To enable traceback' not in summary
+    assert code and 'FlexibelRunner is not in the runner registry' in summary
+    assert 'To enable traceback' not in summary
