@@ -7,13 +7,24 @@ from typing import Optional, Sequence
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook
 
 from mmvisionmix.datasets.availability import check_data
 from mmvisionmix.engine import find_resumable, read_resumable
 
-LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 STOCK_CHECKPOINT_HOOKS = ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook)
+# What starts the processes of a launcher, and leaves these variables to each of them.
+LAUNCHERS = {
+    'none': ('python', ()),
+    'pytorch': ('torchrun, as tools/dist_train.sh and dist_test.sh call it',
+                ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')),
+    'slurm': ('srun, as tools/slurm_train.sh and slurm_test.sh call it',
+              ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST')),
+    'mpi': ('mpirun, with MASTER_ADDR set',
+            ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_SIZE',
+             'MASTER_ADDR')),
+}
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,9 +56,11 @@ def load_config(args: argparse.Namespace, loaders: Sequence[str]) -> Config:
         Config: The config with ``--cfg-options``, launcher and ``work_dir`` set.
 
     Raises:
-        SystemExit: If the config file, or data that it reads, are missing; says what to do.
+        SystemExit: If the config file, data that it reads, what a launcher provides or its GPUs
+            are missing; says what to do.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    _check_launcher(args.launcher)
     try:
         cfg = Config.fromfile(args.config)
         cfg.merge_from_dict(args.cfg_options or {})
@@ -110,6 +123,21 @@ def choose_checkpoint(cfg: Config, wanted: Optional[str]) -> str:
     if cfg.randomness.get('seed') is None:  # MMEngine takes it up after the loaders are built
         cfg.randomness.seed = found.seed
     return found.note
+
+
+def _check_launcher(launcher: str) -> None:
+    starter, variables = LAUNCHERS[launcher]
+    missing = [name for name in variables if name not in os.environ]
+    if missing:
+        raise SystemExit(f'error: --launcher {launcher} is for processes started by {starter}; '
+                         f'this one lacks {", ".join(missing)}. For a single process, leave it out')
+    gpus, local_rank = torch.cuda.device_count(), int(os.environ['LOCAL_RANK'])
+    if launcher in ('slurm', 'mpi') and get_device() == 'cpu':
+        raise SystemExit(f'error: --launcher {launcher} needs GPUs, and torch finds none; '
+                         'tools/dist_train.sh and dist_test.sh run on CPUs too')
+    if launcher == 'pytorch' and 0 < gpus <= local_rank:
+        raise SystemExit(f'error: process {local_rank} of this machine finds no GPU of its own: '
+                         f'there are {gpus}; start no more processes than that')
 
 
 def _distribute_on_cpu(cfg: Config) -> None:

@@ -7,6 +7,7 @@ from typing import Sequence
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmvisionmix.cli import add_common_arguments, load_config
 from mmvisionmix.models import switch_to_deploy
@@ -98,6 +99,7 @@ def count_parameters(runner: Runner) -> int:
     return sum(param.numel() for param in runner.model.parameters())
 
 
+@record  # so that torchrun tells why a process failed
 def main() -> None:
     args = parse_args()
     cfg = load_config(args, ('test_dataloader', ))

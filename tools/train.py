@@ -4,7 +4,9 @@ import argparse
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmvisionmix.cli import add_common_arguments, choose_checkpoint, load_config, use_safe_hooks
 from mmvisionmix.engine import FULL_DISK, DiskFullError, explain_full_disk
@@ -46,6 +48,7 @@ def check_device(cfg: Config) -> None:
                          f'finds none, but {get_device()!r}; train without it')
 
 
+@record  # so that torchrun tells why a process failed
 def main() -> None:
     args = parse_args()
     cfg = load_config(args, ('train_dataloader', 'val_dataloader'))
@@ -54,7 +57,7 @@ def main() -> None:
     use_safe_hooks(cfg)
     note = choose_checkpoint(cfg, args.resume)
     try:
-        runner = Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         if note:
             runner.logger.info(note)
         runner.train()

@@ -1,12 +1,16 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """Training with several processes, and the words given to Slurm."""
+import argparse
 import os
 import re
 import socket
 import subprocess
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+import pytest
+from test_entry_recipes import ROOT, TASKS
+
+from mmvisionmix.cli import load_config
+
 TOY = ROOT / 'configs/toy/lkca_upernet_demo-ade20k.py'
 
 
@@ -44,19 +48,72 @@ def test_two_processes_train_without_unused_parameters_and_test_as_one(
     assert re.findall(r'mIoU: ([\d.]+)', out)[-1] == shared
 
 
-def test_slurm_is_asked_for_one_task_per_gpu(tmp_path):
-    srun = tmp_path / 'srun'
-    srun.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
-    srun.chmod(0o755)
-    path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
-    code, out = run_script('slurm_train.sh', 'gpu', 'job', TOY, '--amp', cwd=tmp_path, PATH=path,
-                           GPUS=4, GPUS_PER_NODE=2, SRUN_ARGS='--time=1 --quiet')
-    words = out.split()
-    assert code == 0
+@pytest.mark.parametrize('recipe, task, iterations', (
+    ('linglo_b0_imagenet', 'imagenet', 2),
+    pytest.param('retinanet_linglo_b0_coco', 'retinanet', 1, marks=pytest.mark.slow),
+    pytest.param('mask_rcnn_mcganet_coco', 'mask-rcnn', 1, marks=pytest.mark.slow),
+    pytest.param('dualformer_xs_imagenet', 'imagenet', 2, marks=pytest.mark.slow)))
+def test_two_processes_share_the_images_of_other_tasks(tmp_path, recipe, task, iterations):
+    """Half as many iterations as one process has, and the validation of all images."""
+    _, write, amount, options, metrics = TASKS[task]
+    write(tmp_path / 'data', amount)
+    options = [option.format(data=tmp_path / 'data') for option in options]
+    options += ['default_hooks.logger.interval=1',
+                f'train_dataloader.batch_size={5 if task == "imagenet" else 2}']
+    for split in ('train', 'val'):
+        options += [f'{split}_dataloader.dataset.data_root={tmp_path / "data"}',
+                    f'{split}_dataloader.num_workers=0',
+                    f'{split}_dataloader.persistent_workers=False']
+    code, out = run_script(
+        'dist_train.sh', ROOT / f'configs/{recipe}.py', 2, '--work-dir', 'work', '--cfg-options',
+        *options, cwd=tmp_path, PORT=free_port(), OMP_NUM_THREADS=1)
+    assert code == 0, out[-4000:]
+    assert 'find_unused_parameters' not in out
+    assert f'[1][{iterations}/{iterations}]' in out
+    assert re.search(metrics.replace('2/2', '1/1'), out)
+    assert (tmp_path / 'work/epoch_1.pth').is_file()
+
+
+@pytest.fixture
+def srun(tmp_path):
+    """Calls a script with a stand-in for srun; returns the words that it was given."""
+    stand_in = tmp_path / 'bin/srun'
+    stand_in.parent.mkdir()
+    stand_in.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
+    stand_in.chmod(0o755)
+    path = f'{stand_in.parent}{os.pathsep}{os.environ["PATH"]}'
+
+    def call(*args, **environment):
+        code, out = run_script(*args, cwd=tmp_path, PATH=path, **environment)
+        assert code == 0, out
+        return out.splitlines()
+    return call
+
+
+def test_slurm_is_asked_for_one_task_per_gpu(srun):
+    words = srun('slurm_train.sh', 'gpu', 'job', TOY, '--amp', GPUS=4, GPUS_PER_NODE=2,
+                 CPUS_PER_TASK=3, SRUN_ARGS='--time=1 --exclusive --exclude=node[1-2]')
+    command = words.index('python')
     assert {'--partition=gpu', '--job-name=job', '--ntasks=4', '--ntasks-per-node=2',
-            '--gres=gpu:2', '--time=1', '--quiet'} <= set(words)
-    assert words[-6:] == ['-u', str(ROOT / 'tools/train.py'), str(TOY), '--amp', '--launcher',
-                          'slurm']
+            '--gres=gpu:2', '--cpus-per-task=3', '--kill-on-bad-exit=1', '--time=1', '--exclusive',
+            '--exclude=node[1-2]'} == set(words[:command])
+    assert words[command:] == ['python', '-u', str(ROOT / 'tools/train.py'), str(TOY), '--amp',
+                               '--launcher', 'slurm']
+
+
+@pytest.mark.parametrize('gpus, per_node, asked', (
+    (None, None, 8), (16, None, 8), (4, None, 4), (1, None, 1), (4, 8, 8)))
+def test_slurm_is_asked_for_no_more_gpus_than_there_are_tasks(srun, gpus, per_node, asked):
+    """Unless told so: eight GPUs are the default, and no node has more by default."""
+    settings = dict(GPUS=gpus, GPUS_PER_NODE=per_node)
+    words = srun('slurm_test.sh', 'gpu', 'a job', TOY, 'a file.pth', '--cfg-options', 'a=b',
+                 **{key: value for key, value in settings.items() if value})
+    assert f'--ntasks={gpus or 8}' in words
+    assert f'--ntasks-per-node={asked}' in words and f'--gres=gpu:{asked}' in words
+    assert '--job-name=a job' in words
+    assert words[words.index('python'):] == [
+        'python', '-u', str(ROOT / 'tools/test.py'), str(TOY), 'a file.pth', '--cfg-options', 'a=b',
+        '--launcher', 'slurm']
 
 
 def test_missing_words_are_answered_with_the_usage(tmp_path):
@@ -64,3 +121,77 @@ def test_missing_words_are_answered_with_the_usage(tmp_path):
                           ('slurm_test.sh', 'usage: slurm_test.sh PARTITION JOB_NAME')):
         code, out = run_script(script, cwd=tmp_path)
         assert code and usage in out
+
+
+def test_a_port_in_use_is_named_before_anything_starts(tmp_path):
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        port = server.getsockname()[1]
+        code, out = run_script('dist_train.sh', TOY, 2, cwd=tmp_path, PORT=port)
+    assert code == 2 and 'Traceback' not in out
+    assert f'error: port {port} is not free' in out and 'PORT=' in out
+
+
+@pytest.mark.parametrize('script, args', (
+    ('dist_train.sh', (TOY, '--work-dir', 'work')), ('dist_train.sh', (TOY, 0)),
+    ('dist_test.sh', (TOY, 'last.pth', '--out', 'predictions.pkl'))))
+def test_a_forgotten_number_of_processes_is_asked_for(tmp_path, script, args):
+    code, out = run_script(script, *args, cwd=tmp_path)
+    assert code == 2 and 'Traceback' not in out
+    assert 'error: the number of GPUS must be 1 or more' in out and f'{script} ... GPUS' in out
+
+
+LAUNCHED = dict(
+    pytorch=dict(RANK=0, WORLD_SIZE=1, MASTER_ADDR='127.0.0.1', MASTER_PORT=1),
+    slurm=dict(SLURM_PROCID=0, SLURM_NTASKS=1, SLURM_NODELIST='localhost'),
+    mpi=dict(OMPI_COMM_WORLD_RANK=0, OMPI_COMM_WORLD_LOCAL_RANK=0, OMPI_COMM_WORLD_SIZE=1,
+             MASTER_ADDR='127.0.0.1'))
+
+
+def refusal(monkeypatch, launcher, environment):
+    """What ``load_config`` says, before it reads the config, to a process with this environment."""
+    for name in {name for names in LAUNCHED.values() for name in names}:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, str(value))
+    args = argparse.Namespace(
+        config='none.py', launcher=launcher, local_rank=0, cfg_options=None, work_dir=None)
+    with pytest.raises(SystemExit) as stop:
+        load_config(args, ())
+    return str(stop.value)
+
+
+@pytest.mark.parametrize('launcher', LAUNCHED)
+def test_launchers_say_what_starts_their_processes(monkeypatch, launcher):
+    message = refusal(monkeypatch, launcher, {})
+    assert message.startswith(f'error: --launcher {launcher} is for processes started by ')
+    assert ', '.join(LAUNCHED[launcher]) in message
+    name, *_ = LAUNCHED[launcher]
+    present = {key: value for key, value in LAUNCHED[launcher].items() if key != name}
+    assert f'lacks {name}. ' in refusal(monkeypatch, launcher, present)
+
+
+@pytest.mark.parametrize('launcher', ('slurm', 'mpi'))
+def test_launchers_that_need_gpus_say_so(monkeypatch, launcher):
+    monkeypatch.setattr('mmvisionmix.cli.get_device', lambda: 'cpu')
+    message = refusal(monkeypatch, launcher, LAUNCHED[launcher])
+    assert f'--launcher {launcher} needs GPUs' in message and 'tools/dist_train.sh' in message
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
+    environment = dict(LAUNCHED['pytorch'], LOCAL_RANK=2)
+    message = refusal(monkeypatch, 'pytorch', environment)
+    assert 'process 2 of this machine finds no GPU of its own: there are 2' in message
+    environment.update(LOCAL_RANK=1)
+    assert 'none.py' in refusal(monkeypatch, 'pytorch', environment)  # the config's turn
+
+
+def test_torchrun_tells_why_a_process_failed(demo_ade20k, tmp_path):
+    """In its summary, instead of the advice to read a web page; here of a misspelt runner."""
+    code, out = run_script(
+        'dist_train.sh', TOY, 1, '--cfg-options', 'runner_type=FlexibelRunner',
+        *[f'{split}_dataloader.dataset.data_root={demo_ade20k}' for split in ('train', 'val')],
+        cwd=tmp_path, PORT=free_port())
+    summary = out[out.index('Root Cause'):]
+    assert code and 'FlexibelRunner is not in the runner registry' in summary
+    assert 'To enable traceback' not in summary

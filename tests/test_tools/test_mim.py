@@ -137,6 +137,19 @@ def test_trains_and_tests_by_name(mim, demo_ade20k, tmp_path):
     assert tested == validated and float(tested) > 0
 
 
+@pytest.mark.slow
+def test_two_processes_train_and_test_as_one_without_a_gpu(mim, demo_ade20k, tmp_path):
+    two = ['--gpus', '2', '--launcher', 'pytorch']
+    options = toy_options(demo_ade20k, 2)
+    out = mim('train', 'mmvisionmix', TOY, *two, '--work-dir', 'work', *options)
+    assert re.search(r'Using port \d+ for synchronization', out)
+    assert "launcher = 'pytorch'" in out and 'find_unused_parameters' not in out
+    test = ['test', 'mmvisionmix', TOY, '--checkpoint', 'work/iter_2.pth']
+    shared, alone = (re.findall(r'mIoU: ([\d.]+)', mim(*test, *launch, *options))[-1]
+                     for launch in (two, ['--gpus', '0']))
+    assert shared == alone
+
+
 def test_grid_search_runs_every_point(mim, demo_ade20k, tmp_path):
     out = mim(
         'gridsearch', 'mmvisionmix', TOY, '--gpus', '0', '--launcher', 'none', '--work-dir', 'grid',

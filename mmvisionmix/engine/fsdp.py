@@ -1,0 +1,23 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""How torch's FullyShardedDataParallel divides the backbones."""
+from torch import nn
+
+from mmvisionmix.models.backbones.linglo import ConvBlock, HybridBlock
+from mmvisionmix.models.backbones.lkca_vit import LKCABlock
+from mmvisionmix.models.backbones.pyramid import PreNormBlock
+
+
+def wrap_blocks(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool:
+    """An ``auto_wrap_policy``: every block of a backbone is a unit, all else belongs to the model.
+
+    Smaller units fail: layers read the parameters of those that they are made of.
+
+    Args:
+        module (nn.Module): A module of the model.
+        recurse (bool): Whether to say if modules inside it are to be looked at; they are.
+        nonwrapped_numel (int): Number of its parameters that are in no unit yet; not used.
+
+    Returns:
+        bool: Whether to look inside or, without ``recurse``, to make it a unit.
+    """
+    return recurse or isinstance(module, (LKCABlock, PreNormBlock, HybridBlock, ConvBlock))
