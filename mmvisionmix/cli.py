@@ -2,13 +2,15 @@
 """What ``tools/train.py`` and ``tools/test.py`` share: arguments and how they change a config."""
 import argparse
 import os
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Sequence
+from typing import Iterator, Sequence
 
 import torch
 from mmengine.config import Config, DictAction
 
 from mmvisionmix.datasets.availability import check_data
+from mmvisionmix.datasets.bad_data import BadDataError
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -59,6 +61,22 @@ def load_config(args: argparse.Namespace, loaders: Sequence[str]) -> Config:
     elif not cfg.get('work_dir'):
         cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
     return cfg
+
+
+@contextmanager
+def bad_data_in_a_line() -> Iterator[None]:
+    """Ends the program with the message of a ``BadDataError`` alone.
+
+    A worker process hands over the error with its stack trace as message; the reason is at its end.
+
+    Raises:
+        SystemExit: In place of a ``BadDataError``.
+    """
+    try:
+        yield
+    except BadDataError as error:
+        reason = str(error).rpartition(f'{BadDataError.__name__}: ')[2]
+        raise SystemExit(f'error: {reason.strip()}') from error
 
 
 def _distribute_on_cpu(cfg: Config) -> None:

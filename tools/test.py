@@ -8,7 +8,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmvisionmix.cli import add_common_arguments, load_config
+from mmvisionmix.cli import add_common_arguments, bad_data_in_a_line, load_config
+from mmvisionmix.engine import CheckedRunner
 from mmvisionmix.models import switch_to_deploy
 
 # Hooks that draw predictions: what turns each on, and its setting that names a folder.
@@ -102,12 +103,13 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args, ('test_dataloader', ))
     apply_test_options(cfg, args)
-    runner = Runner.from_cfg(cfg)
+    runner = CheckedRunner.from_cfg(cfg)
     if args.deploy:
         deploy(runner)
     if args.show_dir and loads_bgr(cfg):
         runner.register_hook(ReverseChannels())
-    runner.test()
+    with bad_data_in_a_line():
+        runner.test()
 
 
 if __name__ == '__main__':

@@ -4,9 +4,9 @@ import argparse
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.runner import Runner
 
-from mmvisionmix.cli import add_common_arguments, load_config
+from mmvisionmix.cli import add_common_arguments, bad_data_in_a_line, load_config
+from mmvisionmix.engine import CheckedRunner
 
 AMP_DEVICES = ('cuda', 'npu', 'mlu', 'musa')  # those of MMEngine's AmpOptimWrapper
 
@@ -24,6 +24,11 @@ def parse_args() -> argparse.Namespace:
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate by total batch size / auto_scale_lr.base_batch_size')
+    parser.add_argument(
+        '--skip-bad-samples',
+        action='store_true',
+        help='replace training samples that cannot be read, or cannot be right, by others, and '
+        'count them; more than bad_samples.max_share=0.1 of all are an error still')
     return parser.parse_args()
 
 
@@ -40,6 +45,8 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise SystemExit('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
         cfg.auto_scale_lr.enable = True
+    if args.skip_bad_samples:
+        cfg.bad_samples = {**(cfg.get('bad_samples') or {}), 'skip': True}
 
 
 def check_device(cfg: Config) -> None:
@@ -53,7 +60,8 @@ def main() -> None:
     cfg = load_config(args, ('train_dataloader', 'val_dataloader'))
     apply_train_options(cfg, args)
     check_device(cfg)
-    Runner.from_cfg(cfg).train()
+    with bad_data_in_a_line():
+        CheckedRunner.from_cfg(cfg).train()
 
 
 if __name__ == '__main__':

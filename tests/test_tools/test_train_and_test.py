@@ -131,7 +131,8 @@ def test_options_change_the_config(monkeypatch):
     from train import apply_train_options
     args = Namespace(
         config=str(ENTRY), work_dir=None, cfg_options={'model.backbone.arch': 'b'},
-        launcher='none', local_rank=0, resume='some.pth', amp=True, auto_scale_lr=True)
+        launcher='none', local_rank=0, resume='some.pth', amp=True, auto_scale_lr=True,
+        skip_bad_samples=True)
     cfg = load_config(args, loaders=())
     apply_train_options(cfg, args)
     assert cfg.model.backbone.arch == 'b'
@@ -140,6 +141,7 @@ def test_options_change_the_config(monkeypatch):
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
     assert cfg.optim_wrapper.loss_scale == 'dynamic'
     assert cfg.auto_scale_lr.enable
+    assert cfg.bad_samples.skip
     args.resume = 'auto'
     apply_train_options(cfg, args)
     assert cfg.resume and cfg.load_from is None
