@@ -154,6 +154,9 @@ class CheckedPipeline(Compose):
         fault = cut_short(data.get('img_path') or '', self.thorough)
         if fault:
             raise BadDataError(f'the image {fault}')
+        if 'reduce_zero_label' in data and 1 in data['ori_shape'][:2]:
+            raise BadDataError(
+                'the image is one pixel high or wide, and mmsegmentation cannot load such a label')
         if None not in size and tuple(data['ori_shape'][:2]) != size:
             raise BadDataError(
                 f'the image is {_by(data["ori_shape"])} pixels, and {_by(size)} in the '
@@ -168,8 +171,6 @@ class CheckedPipeline(Compose):
         if fault:
             raise BadDataError(f'the label {fault}')
         size = tuple(data['ori_shape'][:2])
-        if 1 in size:  # mmsegmentation's loader squeezes such a label
-            raise BadDataError('the image is one pixel high or wide, which cannot be segmented')
         if label.ndim > 2:
             raise BadDataError(f'the label has {label.shape[2]} channels, and should have one')
         if label.shape != size:
@@ -180,9 +181,9 @@ class CheckedPipeline(Compose):
         if len(wrong):
             shift = int(data['reduce_zero_label'] and not data.get('label_map'))
             raise BadDataError(
-                f'the label has the values {_some(wrong + shift)}, and should have {shift} to '
-                f'{self.labels.classes - 1 + shift}, or {"0" if shift else self.labels.ignored} '
-                'where nothing is labelled')
+                f'the label has the values {_some(wrong + shift)}; classes are {shift} to '
+                f'{self.labels.classes - 1 + shift}, and {0 if shift else self.labels.ignored} is '
+                'ignored')
 
     def wrong_values(self, label: np.ndarray) -> np.ndarray:
         """The values of a label map (H, W), as loaded, that no class has."""
@@ -256,7 +257,8 @@ def reading() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        frames = {frame.f_code.co_name: frame for frame, _ in traceback.walk_tb(error.__traceback__)}
+        steps = traceback.walk_tb(error.__traceback__)
+        frames = {frame.f_code.co_name: frame for frame, _ in steps}
         if 'full_init' not in frames:
             raise
         dataset = frames['full_init'].f_locals['self']

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 from mmengine.config import Config, DictAction
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, init_default_scope
-from rich import box
+from mmengine.utils.dl_utils import set_multi_processing
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
 from mmvisionmix.cli import bad_data_in_a_line
@@ -35,15 +34,8 @@ from mmvisionmix.datasets.bad_data import (
 )
 
 LOADERS = ('train', 'val', 'test')
-WIDE = 10_000
-"""Columns of the table at most: names of files must not be broken."""
-
-
-class Finding(NamedTuple):
-    """A bad sample: its number in its data set, its files, and what is wrong."""
-    sample: int
-    files: List[str]
-    fault: str
+Finding = Tuple[int, List[str], str]
+"""A bad sample: its number in its data set, its files, and what is wrong."""
 
 
 class Inspection(Dataset):
@@ -63,7 +55,7 @@ class Inspection(Dataset):
         info = self.dataset.get_data_info(index)
         files = [info[key] for key in PARTS if info.get(key)]
         fault = self.pipeline.fault(info)
-        return Finding(index, files, fault) if fault else None
+        return (index, files, fault) if fault else None
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -110,16 +102,17 @@ def inspections(cfg: Config, loaders: Sequence[str]) -> Iterator[Inspection]:
 
 def inspect(inspection: Inspection, jobs: int) -> List[Finding]:
     """Reads all samples of a data set, behind a progress bar."""
+    set_multi_processing()  # OpenCV with one thread per worker
     batches = DataLoader(inspection, batch_size=8, num_workers=jobs, collate_fn=list)
     batches = track(batches, inspection.pipeline.source, console=Console(stderr=True))
     return [finding for batch in batches for finding in batch if finding]
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    table = Table('sample', 'files', 'what is wrong', box=box.MARKDOWN)
-    for finding in findings:
-        table.add_row(str(finding.sample), ' '.join(finding.files), finding.fault)
-    Console(width=WIDE, highlight=False, markup=False).print(table)
+    rows = [('sample', 'files', 'what is wrong'), ('---', ) * 3]
+    rows += [(str(sample), ' '.join(files), fault) for sample, files, fault in findings]
+    for row in rows:
+        print(f'| {" | ".join(row)} |')
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
