@@ -2,16 +2,27 @@
 """What ``tools/train.py`` and ``tools/test.py`` share: arguments and how they change a config."""
 import argparse
 import os
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Iterator, Optional, Sequence
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
 
 from mmvisionmix.datasets.availability import check_data
-from mmvisionmix.engine import find_resumable, read_resumable
+from mmvisionmix.datasets.bad_data import BadDataError
+from mmvisionmix.engine import (
+    FULL_DISK,
+    CheckedRunner,
+    DiskFullError,
+    explain_full_disk,
+    find_resumable,
+    read_resumable,
+)
 
 STOCK_CHECKPOINT_HOOKS = ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook)
 # What starts the processes of a launcher, and leaves these variables to each of them.
@@ -123,6 +134,32 @@ def choose_checkpoint(cfg: Config, wanted: Optional[str]) -> str:
     if cfg.randomness.get('seed') is None:  # MMEngine takes it up after the loaders are built
         cfg.randomness.seed = found.seed
     return found.note
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Builds the runner that a config names by ``runner_type``, or else a :class:`CheckedRunner`."""
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else CheckedRunner.from_cfg(cfg)
+
+
+@contextmanager
+def failures_in_a_line(cfg: Config) -> Iterator[None]:
+    """Ends the program with one line where data are bad or the disk is full.
+
+    Raises:
+        SystemExit: In place of a ``BadDataError`` or an ``OSError`` of a full disk.
+    """
+    try:
+        yield
+    except BadDataError as error:
+        # A worker hands it over with its stack trace as message, and the reason at the end.
+        reason = str(error).rpartition(f'{BadDataError.__name__}: ')[2]
+        raise SystemExit(f'error: {reason.strip()}') from error
+    except DiskFullError as error:
+        raise SystemExit(f'error: {error}') from error
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        raise SystemExit(f'error: {explain_full_disk(error, cfg.work_dir)}') from error
 
 
 def _check_launcher(launcher: str) -> None:

@@ -15,7 +15,7 @@ MAY_IMPORT = {
     'models/backbones': {'mmengine', 'mmcv', 'mmvisionmix.ops', 'mmvisionmix.models.layers',
                          'mmvisionmix.registry'},
     'models': set(),
-    'engine': {'mmengine', 'mmvisionmix.models', 'mmvisionmix.registry'},
+    'engine': {'mmengine', 'mmvisionmix.datasets', 'mmvisionmix.models', 'mmvisionmix.registry'},
     'evaluation': {'mmengine', 'mmseg', 'mmvisionmix.registry'},
     'datasets': {'mmengine', 'PIL', 'pycocotools', 'skimage', 'sklearn', 'scipy'},
     'datasets/classification': {'mmengine', 'mmpretrain', 'scipy', 'mmvisionmix.registry'},

@@ -9,7 +9,12 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from mmvisionmix.cli import add_common_arguments, load_config
+from mmvisionmix.cli import (
+    add_common_arguments,
+    build_runner,
+    failures_in_a_line,
+    load_config,
+)
 from mmvisionmix.models import switch_to_deploy
 
 # Hooks that draw predictions: what turns each on, and its setting that names a folder.
@@ -104,12 +109,13 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args, ('test_dataloader', ))
     apply_test_options(cfg, args)
-    runner = Runner.from_cfg(cfg)
-    if args.deploy:
-        deploy(runner)
-    if args.show_dir and loads_bgr(cfg):
-        runner.register_hook(ReverseChannels())
-    runner.test()
+    with failures_in_a_line(cfg):
+        runner = build_runner(cfg)
+        if args.deploy:
+            deploy(runner)
+        if args.show_dir and loads_bgr(cfg):
+            runner.register_hook(ReverseChannels())
+        runner.test()
 
 
 if __name__ == '__main__':

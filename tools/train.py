@@ -4,12 +4,16 @@ import argparse
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from mmvisionmix.cli import add_common_arguments, choose_checkpoint, load_config, use_safe_hooks
-from mmvisionmix.engine import FULL_DISK, DiskFullError, explain_full_disk
+from mmvisionmix.cli import (
+    add_common_arguments,
+    build_runner,
+    choose_checkpoint,
+    failures_in_a_line,
+    load_config,
+    use_safe_hooks,
+)
 
 AMP_DEVICES = ('cuda', 'npu', 'mlu', 'musa')  # those of MMEngine's AmpOptimWrapper
 
@@ -27,6 +31,11 @@ def parse_args() -> argparse.Namespace:
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate by total batch size / auto_scale_lr.base_batch_size')
+    parser.add_argument(
+        '--skip-bad-samples',
+        action='store_true',
+        help='replace training samples that cannot be read, or cannot be right, by others, and '
+        'count them; more than bad_samples.max_share=0.1 of all are an error still')
     return parser.parse_args()
 
 
@@ -40,6 +49,8 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise SystemExit('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
         cfg.auto_scale_lr.enable = True
+    if args.skip_bad_samples:
+        cfg.bad_samples = {**(cfg.get('bad_samples') or {}), 'skip': True}
 
 
 def check_device(cfg: Config) -> None:
@@ -56,17 +67,11 @@ def main() -> None:
     check_device(cfg)
     use_safe_hooks(cfg)
     note = choose_checkpoint(cfg, args.resume)
-    try:
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    with failures_in_a_line(cfg):
+        runner = build_runner(cfg)
         if note:
             runner.logger.info(note)
         runner.train()
-    except DiskFullError as error:
-        raise SystemExit(f'error: {error}') from error
-    except OSError as error:
-        if error.errno not in FULL_DISK:
-            raise
-        raise SystemExit(f'error: {explain_full_disk(error, cfg.work_dir)}') from error
 
 
 if __name__ == '__main__':

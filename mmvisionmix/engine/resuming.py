@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import List, NamedTuple, Optional
 
-import torch
+from mmengine.runner import CheckpointLoader
 
 from .checkpoint_hook import LAST
 
@@ -34,7 +34,7 @@ def read_resumable(path: str) -> Resumable:
     if not Path(path).is_file():
         raise ValueError(f'{path} does not exist')
     try:
-        checkpoint = torch.load(path, map_location='cpu')
+        checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
     except Exception as error:  # a broken file may raise anything
         reason = f'{type(error).__name__}: {error}'.splitlines()[0][:200]
         raise ValueError(f'{path} is broken or not a checkpoint ({reason})') from error

@@ -131,7 +131,8 @@ def test_options_change_the_config(monkeypatch):
     from train import apply_train_options
     args = Namespace(
         config=str(ENTRY), work_dir=None, cfg_options={'model.backbone.arch': 'b'},
-        launcher='none', local_rank=0, resume=None, amp=True, auto_scale_lr=True)
+        launcher='none', local_rank=0, resume=None, amp=True, auto_scale_lr=True,
+        skip_bad_samples=True)
     cfg = load_config(args, loaders=())
     apply_train_options(cfg, args)
     assert cfg.model.backbone.arch == 'b'
@@ -139,6 +140,7 @@ def test_options_change_the_config(monkeypatch):
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
     assert cfg.optim_wrapper.loss_scale == 'dynamic'
     assert cfg.auto_scale_lr.enable
+    assert cfg.bad_samples.skip
     cfg.pop('auto_scale_lr')
     with pytest.raises(SystemExit, match='base_batch_size'):
         apply_train_options(cfg, args)
