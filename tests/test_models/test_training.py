@@ -76,3 +76,14 @@ def test_the_same_seed_gives_the_same_weights_in_another_process(run_tool, demo_
         found.append([line for line in out.splitlines() if line.startswith(tuple(BACKBONES))])
     assert len(found[0]) == len(BACKBONES)
     assert found[0] == found[1]
+
+
+@backbones
+def test_recomputed_blocks_drop_what_they_dropped_before(name):
+    x, results = torch.randn(2, 3, 24, 40), []
+    for with_cp in (False, True):
+        model = build(name, with_cp=with_cp, drop_rate=0.5, drop_path_rate=0.5).train()
+        torch.manual_seed(1)
+        results.append(gradients(model, x))
+    for param_name, grad in results[1].items():
+        torch.testing.assert_close(grad, results[0][param_name])

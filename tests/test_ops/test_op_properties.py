@@ -1,5 +1,6 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """Promises that hold for all shapes of tokens and weights, and for values of any size."""
+import itertools
 import math
 from typing import NamedTuple
 
@@ -88,6 +89,19 @@ OPS = dict(
 ops = pytest.mark.parametrize('op', OPS)
 
 
+def fixed(inputs, mix):
+    x, *rest = inputs
+    return Drawn(x, rest[0] if isinstance(rest[0], tuple) else tuple(rest[:1]), mix)
+
+
+FIXED = dict(
+    large_kernel=fixed(large_kernel_inputs((17, 12)), lambda x, weights, impl: large_kernel_mix(
+        x, weights[0], (17, 12), impl)),
+    key_only=fixed(key_only_inputs(2, 49, 32, 4), key_only_attention),
+    group=fixed(group_inputs(2, 16, 8, (11, 13), 2), lambda x, weights, impl: group_attention(
+        x, weights, 2, impl)))
+
+
 def close(out, expected):
     return torch.testing.assert_close(out, expected, rtol=1e-8, atol=1e-8)
 
@@ -110,6 +124,17 @@ def test_forms_are_equal_in_value_and_gradient_for_any_shape(op, examples):
             for one, want in zip((out, *grads), expected):
                 close(one, want)
     check()
+
+
+@pytest.mark.parametrize('op', FIXED)
+def test_every_name_stands_for_a_form_of_its_own(op):
+    """Fast forms round differently; ``'auto'`` is one of them, bit by bit."""
+    x, weights, mix = FIXED[op]
+    x, weights = x.detach().float(), convert(weights, torch.float32)
+    names = [impl for impl in OPS[op][1] if impl not in ('literal', 'conv', 'auto')]
+    outs = [mix(x, weights, impl) for impl in names]
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(outs, 2))
+    assert sum(torch.equal(mix(x, weights, 'auto'), out) for out in outs) == 1
 
 
 @ops
