@@ -117,6 +117,13 @@ def test_config_path_without_near_matches() -> None:
         config_path('%%%')
 
 
+def test_config_path_says_what_a_clone_without_links_needs(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_configs, 'CONFIGS', tmp_path / 'configs')
+    with pytest.raises(FileNotFoundError, match='configs leads nowhere.*core.symlinks=true'):
+        config_path('upernet_lkca_s_ade20k')
+
+
 def test_config_path_refuses_what_lies_outside() -> None:
     with pytest.raises(FileNotFoundError):
         config_path('../setup.py')

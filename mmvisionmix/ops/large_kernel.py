@@ -175,7 +175,7 @@ def _mix_spectral(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
     """
     height, width = grid
     batch, tokens, channels = value.shape
-    with full_precision(value.device):  # half-precision FFTs want powers of two
+    with full_precision(value.device):
         dtype = _at_least_float32(value.dtype)
         basis, waves = _dft(height, dtype, value.device)
         rows = (waves @ kernel.to(dtype)).view(height, 2, 2 * width - 1)
@@ -195,14 +195,13 @@ def _mix_fft(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
     """
     height, width = grid
     batch, tokens, channels = value.shape
-    with full_precision(value.device):  # half-precision FFTs want powers of two
-        dtype = _at_least_float32(value.dtype)
-        centred = F.pad(kernel.to(dtype).flip(0, 1), (0, 1, 0, 1))
-        weights = torch.fft.rfft2(centred.roll((1 - height, 1 - width), (0, 1)))
-        images = value.to(dtype).transpose(1, 2).reshape(batch, channels, height, width)
-        spectrum = torch.fft.fft(torch.fft.rfft(images, n=2 * width), n=2 * height, dim=2)
-        columns = torch.fft.ifft(spectrum * weights, dim=2)[:, :, :height]
-        mixed = torch.fft.irfft(columns, n=2 * width)[..., :width]
+    dtype = _at_least_float32(value.dtype)  # half-precision FFTs want powers of two
+    centred = F.pad(kernel.to(dtype).flip(0, 1), (0, 1, 0, 1))
+    weights = torch.fft.rfft2(centred.roll((1 - height, 1 - width), (0, 1)))
+    images = value.to(dtype).transpose(1, 2).reshape(batch, channels, height, width)
+    spectrum = torch.fft.fft(torch.fft.rfft(images, n=2 * width), n=2 * height, dim=2)
+    columns = torch.fft.ifft(spectrum * weights, dim=2)[:, :, :height]
+    mixed = torch.fft.irfft(columns, n=2 * width)[..., :width]
     return mixed.reshape(batch, channels, tokens).transpose(1, 2).to(value.dtype)
 
 

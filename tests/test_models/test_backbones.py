@@ -9,81 +9,21 @@ import onnxruntime
 import pytest
 import torch
 from mmengine.model import revert_sync_batchnorm
+from small_backbones import (
+    BACKBONES,
+    FULL,
+    SIZES,
+    SMALL,
+    assert_same,
+    backbones,
+    build,
+    gradients,
+    randomise,
+    run,
+)
 from torch import nn
 
-from mmvisionmix.models import BaseBackbone
 from mmvisionmix.registry import MODELS
-
-MODELS.import_from_location()
-BACKBONES = {
-    name: cls
-    for name, cls in MODELS.module_dict.items() if issubclass(cls, BaseBackbone)
-}
-SIZES = [(name, arch) for name, cls in BACKBONES.items() for arch in cls.arch_settings]
-# Settings that make a backbone small enough to be tried often.
-SMALL = dict(
-    DualFormer=dict(
-        arch=dict(
-            embed_dims=(8, 16, 24, 16), depths=(1, 2, 1, 1), reductions=(4, 2, 1, 1),
-            mlp_ratios=(3, 2, 2, 2)),
-        num_heads=2,
-        out_indices=(0, 2, 3)),
-    LKCAViT=dict(
-        arch=dict(embed_dims=24, num_layers=4, mlp_ratio=2), img_size=(24, 40), patch_size=8,
-        out_indices=(0, 2, 3)),
-    LinGlo=dict(
-        arch=dict(
-            embed_dims=(8, 12, 16, 24), depths=(1, 2, 1, 1), num_heads=(1, 2, 4, 3),
-            mlp_ratios=(3, 2, 2, 2)),
-        out_indices=(0, 2, 3)),
-    MCGANet=dict(
-        arch=dict(
-            embed_dims=(8, 16, 16, 32), depths=(1, 2, 1, 1), num_heads=(1, 2, 4, 2),
-            mlp_ratios=(3, 2, 2, 2)),
-        num_groups=5,
-        out_indices=(0, 2, 3)))
-# Settings for its full sizes on images of about 64 pixels.
-FULL = dict(
-    DualFormer=dict(), LKCAViT=dict(img_size=64, patch_size=8), LinGlo=dict(), MCGANet=dict())
-
-
-def build(name, **kwargs):
-    torch.manual_seed(0)
-    model = MODELS.build(dict(type=name, **{**SMALL[name], **kwargs}))
-    randomise(model)
-    return model
-
-
-def randomise(model):
-    """Gives every parameter and statistic a value that a mistake would not survive.
-
-    Biases are small, or else they would make all tokens of a deep network alike.
-    """
-    for name, param in model.named_parameters():
-        nn.init.normal_(param, std=0.02 if name.endswith('bias') else 0.2)
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            nn.init.normal_(module.running_mean)
-            nn.init.uniform_(module.running_var, 0.5, 2)
-
-
-def run(model, x):
-    return [out.detach() for out in model(x)]
-
-
-def assert_same(outs, expected, tolerance=1e-5):
-    assert len(outs) == len(expected)
-    for out, want in zip(outs, expected):
-        assert (out - want).norm() <= tolerance * want.norm()
-
-
-def gradients(model, x):
-    model.zero_grad()
-    sum(out.square().mean() for out in model(x)).backward()
-    return {name: param.grad for name, param in model.named_parameters()}
-
-
-backbones = pytest.mark.parametrize('name', BACKBONES)
 
 
 @pytest.mark.parametrize('name, arch', SIZES)

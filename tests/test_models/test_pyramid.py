@@ -2,7 +2,7 @@
 """What backbones of stages on maps (B, C, H, W) share."""
 import pytest
 import torch
-from test_backbones import BACKBONES, build
+from small_backbones import BACKBONES, build
 
 from mmvisionmix.models.backbones.pyramid import PyramidBackbone
 

@@ -170,6 +170,13 @@ def test_interpolated_kernel_of_one_row_is_constant_along_the_new_rows():
     torch.testing.assert_close(resized, kernel.expand(5, 3) / 3)
 
 
+@pytest.mark.parametrize('target', ((3, 9), (16, 5), (31, 31)))
+def test_interpolated_kernel_of_equal_weights_keeps_them_equal_up_to_its_border(target):
+    resized = fit_kernel(torch.ones(9, 7, dtype=torch.float64), target, interpolate=True)
+    torch.testing.assert_close(
+        resized, torch.full_like(resized, 5 * 4 / (target[0] * target[1])))
+
+
 def test_wrong_arguments_are_named():
     value, kernel = make_inputs((3, 4))
     with pytest.raises(ValueError, match="'auto' or one of .*'spectral'.*got 'ftt'"):

@@ -1,6 +1,7 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 import difflib
 import logging
+from numbers import Real
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
@@ -12,14 +13,22 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from ..layers.arguments import check_rates, check_whole_numbers, is_whole
+
 
 def drop_path_rates(rate: float, depth: int) -> List[float]:
     """Stochastic-depth rates of ``depth`` blocks, rising linearly from 0 to ``rate``."""
+    check_rates(drop_path_rate=rate)
     return [rate * i / max(depth - 1, 1) for i in range(depth)]
 
 
 def _as_list(init_cfg: Union[dict, List[dict], None]) -> List[dict]:
-    return [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or ())
+    given = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
+    given = [] if init_cfg is None else list(given)
+    if not all(isinstance(cfg, dict) and 'type' in cfg for cfg in given):
+        raise ValueError(f'init_cfg must be None, a dict with a type, or a list of such, got '
+                         f'{init_cfg!r}')
+    return given
 
 
 class Stage(BaseModule):
@@ -67,6 +76,7 @@ class BaseBackbone(BaseModule):
     """
 
     arch_settings: Dict[str, dict] = {}
+    fractional_settings: Tuple[str, ...] = ()  # those of them that need not be whole
     default_init_cfg: Union[dict, List[dict], None] = None
     pretraining_config: str = ''  # the config that weights come from, with {arch} in it
     stem_names: Tuple[str, ...] = ('stem', )  # modules and parameters that belong to the stem
@@ -82,6 +92,7 @@ class BaseBackbone(BaseModule):
         others = [cfg for cfg in given if cfg['type'] != 'Pretrained']
         super().__init__((others or _as_list(self.default_init_cfg)) +
                          [cfg for cfg in self._pretrained if cfg.get('checkpoint')])
+        check_whole_numbers(-1, frozen_stages=frozen_stages)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
@@ -98,26 +109,37 @@ class BaseBackbone(BaseModule):
             dict: A copy of the settings.
 
         Raises:
-            ValueError: If the name is unknown, or the dict lacks a key, has one too many, or has
-                settings per stage for different numbers of stages.
+            ValueError: If the name is unknown, or the dict lacks a key, has one too many, has
+                settings per stage for different numbers of stages, or a number out of range.
         """
-        known = cls.arch_settings
         if isinstance(arch, dict):
-            keys = set(next(iter(known.values())))
-            if set(arch) != keys:
-                raise ValueError(f'an arch dict of {cls.__name__} has the keys {sorted(keys)}, '
-                                 f'got {sorted(arch)}')
-            stages = {len(value) for value in arch.values() if isinstance(value, (tuple, list))}
-            if len(stages) > 1:
-                raise ValueError(f'an arch dict of {cls.__name__} has one value per stage, got '
-                                 f'{arch}')
+            cls._check_arch(arch)
             return dict(arch)
-        if arch.lower() not in known:
-            near = difflib.get_close_matches(arch.lower(), known, n=1)
+        known = cls.arch_settings
+        if not isinstance(arch, str) or arch.lower() not in known:
+            near = difflib.get_close_matches(str(arch).lower(), known, n=1)
             hint = f'; did you mean {near[0]!r}?' if near else ''
             raise ValueError(f'{cls.__name__} knows the archs {list(known)} or a dict, '
                              f'got {arch!r}{hint}')
         return dict(known[arch.lower()])
+
+    @classmethod
+    def _check_arch(cls, arch: dict) -> None:
+        reference = next(iter(cls.arch_settings.values()))
+        if set(arch) != set(reference):
+            raise ValueError(f'an arch dict of {cls.__name__} has the keys {sorted(reference)}, '
+                             f'got {sorted(map(str, arch))}')
+        stages = {len(value) if isinstance(value, (tuple, list)) else None
+                  for value in arch.values()}
+        per_stage = any(isinstance(value, tuple) for value in reference.values())
+        if len(stages) > 1 or (None in stages) == per_stage or 0 in stages:
+            wanted = 'one value per stage' if per_stage else 'one number for each key'
+            raise ValueError(f'an arch dict of {cls.__name__} has {wanted}, got {arch}')
+        for key, value in arch.items():
+            if key in cls.fractional_settings and not (isinstance(value, Real) and value > 0):
+                raise ValueError(f'arch.{key} must be a number above 0, got {value!r}')
+            if key not in cls.fractional_settings:
+                check_whole_numbers(**{f'arch.{key}': value})
 
     def set_out_indices(self, out_indices: Union[int, Sequence[int]],
                         depths: Sequence[int]) -> None:
@@ -131,10 +153,10 @@ class BaseBackbone(BaseModule):
             ValueError: If an index is out of range, or stands twice, or there is none.
         """
         num_stages = len(depths)
-        indices = (out_indices, ) if isinstance(out_indices, int) else tuple(out_indices)
-        positive = sorted(i + num_stages if i < 0 else i for i in indices)
-        if (not positive or positive[0] < 0 or positive[-1] >= num_stages
-                or len(set(positive)) < len(positive)):
+        indices = out_indices if isinstance(out_indices, (tuple, list)) else (out_indices, )
+        valid = all(is_whole(i) and -num_stages <= i < num_stages for i in indices)
+        positive = sorted({i % num_stages for i in indices}) if valid else []
+        if not positive or len(positive) < len(indices):
             raise ValueError(f'out_indices must be distinct and between {-num_stages} and '
                              f'{num_stages - 1}, got {out_indices}')
         self.depths = tuple(depths)

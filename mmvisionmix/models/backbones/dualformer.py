@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmvisionmix.registry import MODELS
 
 from ..layers import GELU, ChannelNorm, ConvNorm, MBConv, PartitionAttention
+from ..layers.arguments import check_whole_numbers
 from .base import Stage, drop_path_rates
 from .pyramid import PreNormBlock, PyramidBackbone
 
@@ -172,14 +173,17 @@ class DualFormer(PyramidBackbone):
                  with_cp: bool = False,
                  init_cfg: Union[dict, List[dict], None] = None) -> None:
         super().__init__(
-            gap_before_norm, frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp,
-            init_cfg=init_cfg)
+            in_channels, drop_rate, gap_before_norm, frozen_stages=frozen_stages,
+            norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg)
         settings = self.get_arch(arch)
         dims, depths = settings['embed_dims'], settings['depths']
         self.set_out_indices(out_indices, depths)
         if isinstance(arch, str):
             name = f'dualformer-{arch.lower()}_8xb128-300e_in1k'
             self.pretraining_config = f'configs/dualformer/{name}'
+        check_whole_numbers(0, hash_seed=hash_seed)
+        if dims[0] < 2:
+            raise ValueError(f'arch.embed_dims must start with 2 or more, got {dims}')
         if mixing not in MIXINGS:
             raise ValueError(f'mixing must be one of {list(MIXINGS)}, got {mixing!r}')
 

@@ -17,6 +17,7 @@ from ..layers import (
     PositionEmbedding,
     SelfAttention,
 )
+from ..layers.arguments import check_rates, check_size, check_whole_numbers
 from .base import BaseBackbone, Stage, drop_path_rates
 
 # Branches and residual of the variants of Section 5.3.
@@ -216,6 +217,9 @@ class LinGlo(BaseBackbone):
                  with_cp: bool = False,
                  init_cfg: Union[dict, List[dict], None] = None) -> None:
         super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
+        check_whole_numbers(in_channels=in_channels)
+        check_size(img_size=img_size)
+        check_rates(drop_rate=drop_rate)
         settings = self.get_arch(arch)
         dims, depths = settings['embed_dims'], settings['depths']
         self.set_out_indices(out_indices, depths)
@@ -298,12 +302,15 @@ class LinGlo(BaseBackbone):
     @staticmethod
     def _check_options(num_stages: int, layout: str, attention: str, encoding: Optional[str],
                        patch_sizes: Optional[Sequence[int]]) -> None:
-        if len(layout) != num_stages or set(layout) - set('ch'):
+        if not isinstance(layout, str) or len(layout) != num_stages or set(layout) - set('ch'):
             raise ValueError(f"layout must have {num_stages} letters, 'c' or 'h', got {layout!r}")
         if attention not in ('key-only', 'dot-product'):
             raise ValueError(f"attention must be 'key-only' or 'dot-product', got {attention!r}")
         if encoding is not None and encoding not in ENCODINGS:
             raise ValueError(f'encoding must be None or one of {list(ENCODINGS)}, got '
                              f'{encoding!r}')
-        if patch_sizes is not None and len(patch_sizes) != num_stages:
+        if patch_sizes is None:
+            return
+        check_whole_numbers(patch_sizes=patch_sizes)
+        if not isinstance(patch_sizes, (tuple, list)) or len(patch_sizes) != num_stages:
             raise ValueError(f'patch_sizes must have {num_stages} values, got {patch_sizes}')

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmvisionmix.registry import MODELS
 
 from ..layers import LargeKernelAttention, SelfAttention, resize_pos_embed
+from ..layers.arguments import check_rates, check_size, check_whole_numbers, is_whole
 from .base import BaseBackbone, drop_path_rates
 
 
@@ -112,6 +113,7 @@ class LKCAViT(BaseBackbone):
         's': dict(embed_dims=384, num_layers=12, mlp_ratio=3),  # ADE20K, Table VII
         'b': dict(embed_dims=768, num_layers=12, mlp_ratio=2),  # ADE20K, Table VI
     }
+    fractional_settings = ('mlp_ratio', )
     stem_names = ('stem', 'pos_embed', 'drop')
     num_extra_tokens = 0  # no class token; mmpretrain's vis_cam.py asks
     default_init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)
@@ -133,6 +135,9 @@ class LKCAViT(BaseBackbone):
                  with_cp: bool = False,
                  init_cfg: Union[dict, List[dict], None] = None) -> None:
         super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
+        check_whole_numbers(in_channels=in_channels)
+        check_size(img_size=img_size, patch_size=patch_size)
+        check_rates(drop_rate=drop_rate)
         settings = self.get_arch(arch)
         self.embed_dims: int = settings['embed_dims']
         depth: int = settings['num_layers']
@@ -146,7 +151,8 @@ class LKCAViT(BaseBackbone):
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self.drop = nn.Dropout(drop_rate)
 
-        if not all(-depth <= i < depth for i in attention_layers):
+        if not (isinstance(attention_layers, (tuple, list))
+                and all(is_whole(i) and -depth <= i < depth for i in attention_layers)):
             raise ValueError(f'attention_layers must be between {-depth} and {depth - 1}, '
                              f'got {attention_layers}')
         attention = {i % depth for i in attention_layers}

@@ -47,7 +47,7 @@ class MCGANet(PyramidBackbone):
     Args:
         arch (str | dict): ``'base'``, the paper's only network, or a dict with the keys
             ``embed_dims``, ``depths``, ``num_heads`` and ``mlp_ratios``, each with one value per
-            stage, where channels are multiples of the last stage's. Defaults to ``'base'``.
+            stage, where channels are multiples of the previous stage's. Defaults to ``'base'``.
         in_channels (int): Channels of the input image. Defaults to 3.
         out_indices (int | Sequence[int]): Stages to emit; negative ones count from the end.
             Stages past the last of them are not built. Defaults to (0, 1, 2, 3).
@@ -108,11 +108,14 @@ class MCGANet(PyramidBackbone):
                  with_cp: bool = False,
                  init_cfg: Union[dict, List[dict], None] = None) -> None:
         super().__init__(
-            gap_before_norm, frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp,
-            init_cfg=init_cfg)
+            in_channels, drop_rate, gap_before_norm, frozen_stages=frozen_stages,
+            norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg)
         settings = self.get_arch(arch)
         dims, depths = settings['embed_dims'], settings['depths']
         self.set_out_indices(out_indices, depths)
+        if any(wide % narrow for narrow, wide in zip(dims, dims[1:])):
+            raise ValueError(f'arch.embed_dims must be multiples of those of the stage before, got '
+                             f'{dims}')
 
         def make_block(stage: int, rate: float) -> nn.Module:
             attention = GroupAttention(

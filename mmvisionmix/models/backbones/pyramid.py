@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ..layers import ChannelNorm, ConvFFN
+from ..layers.arguments import check_rates, check_whole_numbers
 from .base import BaseBackbone
 
 
@@ -47,13 +48,18 @@ class PyramidBackbone(BaseBackbone):
     memory format is left to the user.
 
     Args:
+        in_channels (int): Channels of the input image.
+        drop_rate (float): Dropout in feed-forward networks.
         gap_before_norm (bool): Whether to emit vectors (B, C), averages over positions and then
             normalised, as classifiers want, instead of normalised maps.
         kwargs: See :class:`BaseBackbone`.
     """
 
-    def __init__(self, gap_before_norm: bool, **kwargs: Any) -> None:
+    def __init__(self, in_channels: int, drop_rate: float, gap_before_norm: bool,
+                 **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_whole_numbers(in_channels=in_channels)
+        check_rates(drop_rate=drop_rate)
         self.gap_before_norm = gap_before_norm
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:

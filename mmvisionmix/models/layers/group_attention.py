@@ -14,6 +14,7 @@ from mmvisionmix.ops import (
     group_attention,
 )
 
+from .arguments import check_heads, check_whole_numbers
 from .parameter_cache import ParameterCache, may_cache
 
 MIXER_DIMS = 32
@@ -43,8 +44,8 @@ class GroupAttention(BaseModule):
         init_cfg (dict, optional): Initialisation config. Defaults to None.
 
     Raises:
-        ValueError: If ``impl`` or ``fusion`` is unknown, a kernel size is even, or ``embed_dims``
-            is no multiple of ``num_heads``.
+        ValueError: If ``impl`` or ``fusion`` is unknown, a kernel size is even, ``embed_dims`` is
+            no multiple of ``num_heads``, or a number is below 1.
     """
 
     def __init__(self,
@@ -59,12 +60,13 @@ class GroupAttention(BaseModule):
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
         check_group_attention_impl(impl)
-        if embed_dims % num_heads:
-            raise ValueError(f'embed_dims must be a multiple of num_heads, got {embed_dims} and '
-                             f'{num_heads}')
+        check_heads(embed_dims, num_heads)
+        check_whole_numbers(num_groups=num_groups)
         if fusion not in ('separate', 'single'):
             raise ValueError(f"fusion must be 'separate' or 'single', got {fusion!r}")
-        if not kernel_sizes or any(size % 2 == 0 for size in kernel_sizes):
+        check_whole_numbers(kernel_sizes=kernel_sizes)
+        if (not isinstance(kernel_sizes, (tuple, list)) or not kernel_sizes
+                or any(size % 2 == 0 for size in kernel_sizes)):
             raise ValueError(f'kernel_sizes must be odd, and at least one, got {kernel_sizes}')
         self.num_heads = num_heads
         self.impl = impl

@@ -13,6 +13,7 @@ from mmvisionmix.ops import (
     key_only_attention,
 )
 
+from .arguments import check_heads
 from .parameter_cache import ParameterCache, may_cache
 
 
@@ -46,9 +47,7 @@ class KeyOnlyAttention(BaseModule):
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
         check_key_only_impl(impl)
-        if embed_dims % num_heads:
-            raise ValueError(f'embed_dims must be a multiple of num_heads, got {embed_dims} and '
-                             f'{num_heads}')
+        check_heads(embed_dims, num_heads)
         self.impl = impl
         head_dims = embed_dims // num_heads
         self.key = nn.Linear(embed_dims, embed_dims)

@@ -14,6 +14,7 @@ from mmvisionmix.ops import (
     partition_attention,
 )
 
+from .arguments import check_heads, check_whole_numbers
 from .conv_norm import ConvNorm
 
 PARTITIONS = ('lsh', 'k-means')
@@ -51,7 +52,8 @@ class PartitionAttention(BaseModule):
 
     Raises:
         ValueError: If an option is none of those above, ``embed_dims`` is no multiple of
-            ``num_heads``, or ``num_partitions`` no power of two.
+            ``num_heads``, ``num_partitions`` no power of two, ``reduction`` below 1, or
+            ``hash_seed`` below 0.
     """
 
     def __init__(self,
@@ -69,6 +71,8 @@ class PartitionAttention(BaseModule):
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
         check_partition_attention_impl(impl)
+        check_whole_numbers(reduction=reduction)
+        check_whole_numbers(0, hash_seed=hash_seed)
         self._check_options(embed_dims, num_heads, num_partitions, partition, paths)
         self.num_heads = num_heads
         self.num_partitions = num_partitions
@@ -115,9 +119,8 @@ class PartitionAttention(BaseModule):
     @staticmethod
     def _check_options(embed_dims: int, num_heads: int, num_partitions: int, partition: str,
                        paths: Sequence[str]) -> None:
-        if embed_dims % num_heads:
-            raise ValueError(f'embed_dims must be a multiple of num_heads, got {embed_dims} and '
-                             f'{num_heads}')
+        check_heads(embed_dims, num_heads)
+        check_whole_numbers(num_partitions=num_partitions)
         if num_partitions < 2 or num_partitions & (num_partitions - 1):
             raise ValueError(f'num_partitions must be 2, 4, 8 or so on, got {num_partitions}')
         if partition not in PARTITIONS:

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from .arguments import check_heads
+
 
 class SelfAttention(BaseModule):
     """Multi-head softmax attention, the mixer that the others replace.
@@ -22,9 +24,7 @@ class SelfAttention(BaseModule):
 
     def __init__(self, embed_dims: int, num_heads: int, init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
-        if embed_dims % num_heads:
-            raise ValueError(f'embed_dims must be a multiple of num_heads, got {embed_dims} and '
-                             f'{num_heads}')
+        check_heads(embed_dims, num_heads)
         self.num_heads = num_heads
         self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=False)
         self.proj = nn.Linear(embed_dims, embed_dims)
