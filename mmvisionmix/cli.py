@@ -137,7 +137,7 @@ def choose_checkpoint(cfg: Config, wanted: Optional[str]) -> str:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Builds the runner that a config names by ``runner_type``, or else a :class:`CheckedRunner`."""
+    """Builds the runner that a config's ``runner_type`` names, or else a :class:`CheckedRunner`."""
     return RUNNERS.build(cfg) if 'runner_type' in cfg else CheckedRunner.from_cfg(cfg)
 
 

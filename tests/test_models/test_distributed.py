@@ -4,12 +4,10 @@ import itertools
 
 import pytest
 import torch
-from test_backbones import BACKBONES, SMALL, randomise
+from small_backbones import BACKBONES, build
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from two_processes import in_two_processes
-
-from mmvisionmix.registry import MODELS
 
 WITHOUT_BATCH_NORM = ('LKCAViT', 'MCGANet')
 IMAGES = (4, 3, 24, 40)
@@ -28,13 +26,6 @@ SETTINGS = [
     dict(frozen_stages=2, with_cp=True),
 ]
 CASES = list(itertools.product(BACKBONES, range(len(SETTINGS))))
-
-
-def build(name, **kwargs):
-    torch.manual_seed(0)
-    model = MODELS.build(dict(type=name, **{**SMALL[name], **kwargs}))
-    randomise(model)
-    return model.train()
 
 
 def loss_of(outs):

@@ -10,7 +10,7 @@ import torch
 from mmengine._strategy import FSDPStrategy
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
-from test_backbones import BACKBONES
+from small_backbones import BACKBONES
 from test_distributed import build as build_backbone
 from test_distributed import loss_of, share_of
 from torch import nn

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
-from mmvisionmix.cli import bad_data_in_a_line
+from mmvisionmix.cli import failures_in_a_line
 from mmvisionmix.datasets.availability import check_data
 from mmvisionmix.datasets.bad_data import (
     PARTS,
@@ -120,7 +120,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     args = parse_args(argv)
     cfg = read_config(args)
     bad = 0
-    with bad_data_in_a_line():
+    with failures_in_a_line(cfg):
         for inspection in inspections(cfg, args.loaders):
             findings = inspect(inspection, args.jobs)
             if findings:
