@@ -44,7 +44,7 @@ def build(name, **kwargs):
     torch.manual_seed(0)
     model = MODELS.build(dict(type=name, **{**SMALL[name], **kwargs}))
     randomise(model)
-    return model
+    return model.train()  # when norm_eval acts
 
 
 def randomise(model):
