@@ -1,4 +1,6 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -6,6 +8,7 @@ from mmvisionmix.ops import choose_large_kernel_impl, fit_kernel, large_kernel_m
 
 FAST_FORMS = ('gemm', 'spectral', 'fft', 'auto')
 FORMS = ('literal', 'conv', *FAST_FORMS)
+ROOT = Path(__file__).resolve().parents[2]
 GRIDS = ((1, 1), (1, 7), (6, 1), (2, 2), (3, 5), (8, 8), (9, 16), (17, 17))
 
 
@@ -168,6 +171,23 @@ def test_interpolated_kernel_of_one_row_is_constant_along_the_new_rows():
     kernel = torch.tensor([[1., 2., 3.]])
     resized = fit_kernel(kernel, (3, 2), interpolate=True)
     torch.testing.assert_close(resized, kernel.expand(5, 3) / 3)
+
+
+@pytest.mark.parametrize('grid', ((12, 1), (1, 12), (32, 4), (16, 5)))
+def test_convolution_trains_on_narrow_grids_in_single_precision(run_tool, grid):
+    """In a process of its own: torch's gradient of tall kernels can end it."""
+    out = run_tool('-c', f'''
+import torch
+from mmvisionmix.ops import large_kernel_mix
+grid = {grid}
+for _ in range(60):
+    value = torch.randn(8, grid[0] * grid[1], 1, requires_grad=True)
+    kernel = torch.randn(2 * grid[0] - 1, 2 * grid[1] - 1, requires_grad=True)
+    out = large_kernel_mix(value, kernel, grid, 'conv')
+    grads = torch.autograd.grad(out.square().sum(), (value, kernel))
+print(all(grad.isfinite().all() for grad in grads))
+''', cwd=ROOT)
+    assert out.split()[-1] == 'True'
 
 
 @pytest.mark.parametrize('target', ((3, 9), (16, 5), (31, 31)))

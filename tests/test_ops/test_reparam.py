@@ -47,7 +47,7 @@ def test_identity_changes_nothing(size):
     assert torch.equal(F.conv2d(x, kernel, padding=padding, groups=4), x)
 
 
-@pytest.mark.parametrize('shape', ((4, 1, 2, 2), (4, 2, 3, 3)))
+@pytest.mark.parametrize('shape', ((4, 1, 2, 2), (4, 1, 2, 3), (4, 1, 3, 2), (4, 2, 3, 3)))
 def test_kernels_without_a_depthwise_identity_are_refused(shape):
     with pytest.raises(ValueError, match='must be depthwise and odd'):
         depthwise_identity(draw(*shape))
