@@ -27,17 +27,20 @@ def test_losses_stay_finite_and_fall(name, iterations, kept, dtype, demo_ade20k)
     assert losses[-5:].mean() < kept * losses[:3].mean()
 
 
-@backbones
-@pytest.mark.parametrize('dtype', DTYPES, ids=str)
-@pytest.mark.parametrize('scale', (1e4, 1e-30))
-def test_images_of_any_scale_give_finite_values_and_gradients(name, dtype, scale):
-    model = build(name)
-    x = scale * torch.randn(2, 3, 24, 40)
+def assert_finite(model, x, dtype):
+    """Of the outputs in evaluation and the gradients in training."""
     with torch.no_grad(), autocast(dtype):
         assert all(out.isfinite().all() for out in model.eval()(x))
     with autocast(dtype):
         grads = gradients(model.train(), x)
     assert all(grad.isfinite().all() for grad in grads.values())
+
+
+@backbones
+@pytest.mark.parametrize('dtype', DTYPES, ids=str)
+@pytest.mark.parametrize('scale', (1e4, 1e-30))
+def test_images_of_any_scale_give_finite_values_and_gradients(name, dtype, scale):
+    assert_finite(build(name), scale * torch.randn(2, 3, 24, 40), dtype)
 
 
 @backbones
@@ -50,12 +53,7 @@ def test_features_and_logits_of_any_size_give_finite_values_and_gradients(name, 
             if any(part in param_name for part in (
                     'norm1', 'kernel', 'saliency', 'tokens', 'query', 'key', 'value', 'shrink')):
                 param.mul_(1e4)
-    x = torch.randn(2, 3, 24, 40)
-    with torch.no_grad(), autocast(dtype):
-        assert all(out.isfinite().all() for out in model.eval()(x))
-    with autocast(dtype):
-        grads = gradients(model.train(), x)
-    assert all(grad.isfinite().all() for grad in grads.values())
+    assert_finite(model, torch.randn(2, 3, 24, 40), dtype)
 
 
 @backbones
