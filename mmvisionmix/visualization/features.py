@@ -16,8 +16,8 @@ def effective_receptive_field(network: nn.Module, images: Tensor) -> Tensor:
     """How much every pixel moves the centre of the last feature map.
 
     From `Understanding the Effective Receptive Field in Deep Convolutional Neural Networks
-    <https://arxiv.org/abs/1701.04128>`_ (Luo et al., 2016): the gradient of the sum over channels
-    at the centre.
+    <https://arxiv.org/abs/1701.04128>`_ (Luo et al., 2016): the gradient of a sum over channels at
+    the centre. The sum is over positive values, as that over all of a layer norm's is constant.
 
     Args:
         network (nn.Module): Gives a map (B, C, H', W'), or several, of which the last counts. In
@@ -34,7 +34,7 @@ def effective_receptive_field(network: nn.Module, images: Tensor) -> Tensor:
     images = images.detach().requires_grad_()
     with torch.enable_grad():
         last = _maps(network(images))[-1]
-        centre = last[:, :, last.shape[2] // 2, last.shape[3] // 2].sum()
+        centre = last[:, :, last.shape[2] // 2, last.shape[3] // 2].relu().sum()
         gradient, = torch.autograd.grad(centre, images)
     return gradient.abs().sum(1).mean(0)
 

@@ -9,9 +9,9 @@ side, to see how a training proceeds. What can be seen depends on the backbone:
   kernels     LKCA-ViT: the kernel of each layer
   rows        LKCA-ViT, ViT: what other tokens weigh for the one at --position; heads are averaged,
               and each row is divided by its largest weight
-  saliency    LinGlo: softmax weights of the keys, times the number of tokens
-  groups      MCGANet: softmax weights of tokens in the groups, times the number of tokens
-  queries     MCGANet: what groups weigh for tokens of the convolutions
+  saliency    LinGlo: softmax weights of the keys, as powers of 2 of their mean
+  groups      MCGANet: softmax weights of tokens in the groups, as powers of 2 of their mean
+  queries     MCGANet: softmax weights of groups for tokens of the convolutions, likewise
   partitions  DualFormer: partitions as colours
 """
 
@@ -37,6 +37,7 @@ from mmvisionmix.visualization.mixers import MAPS
 Maps = Dict[str, Tensor]
 MOST_COLUMNS = 8
 KERNEL_COLUMNS = 4
+LOG_WEIGHT = r'$\log_2$(weight / mean weight)'
 TITLES = {
     'kernels': 'Kernels of LKCA',
     'rows': 'Weights for the token at the cross',
@@ -145,19 +146,20 @@ def row_sheet(subjects: Sequence[Subject], args: argparse.Namespace) -> Sheet:
 
 def map_sheet(view: str, subjects: Sequence[Subject], args: argparse.Namespace) -> Sheet:
     """One row per layer: its maps, or one map of every subject if there are several."""
-    maps = [MAPS[view](subject.backbone, subject.images) for subject in subjects]
+    maps = [{name: to_shown(view, each[0]) for name, each in
+             MAPS[view](subject.backbone, subject.images).items()} for subject in subjects]
     names = choose_layers(list(maps[0]), args.layers)
     rows = []
     for i, name in enumerate(names):
         head: List[Optional[Panel]] = [Panel('image', subjects[0].picture) if i == 0 else None]
         if len(subjects) == 1:
-            found = pick_maps(view, maps[0][name][0], args.head)
+            found = pick_maps(view, maps[0][name], args.head)
         else:
-            found = {subject.name: pick_head(each[name][0], args.head)
+            found = {subject.name: pick_head(each[name], args.head)
                      for subject, each in zip(subjects, maps)}
             check_single(view, found)
         rows.append(head + [Panel(title if i == 0 or view == 'saliency' else '',
-                                  to_shown(view, values)) for title, values in found.items()])
+                                  values.numpy()) for title, values in found.items()])
     heads = f', head {args.head + 1}' if len(subjects) > 1 or view in ('groups', 'queries') else ''
     return make_sheet(view, rows, [label_of(name) for name in names], heads)
 
@@ -184,9 +186,13 @@ def pick_head(maps: Tensor, head: int) -> Tensor:
     return maps[min(head, len(maps) - 1)]
 
 
-def to_shown(view: str, values: Tensor) -> np.ndarray:
-    """Values in the unit of a view's scale: weights of tokens are 1 where all weigh the same."""
-    return (values * values.numel() if view in ('saliency', 'groups') else values).numpy()
+def to_shown(view: str, values: Tensor) -> Tensor:
+    """Values (..., H, W) in the unit of a view's scale: 0 where all weigh the same."""
+    if view == 'partitions':
+        return values
+    summed = (-3, ) if view == 'queries' else (-2, -1)  # over groups, or tokens
+    mean = values.mean(summed, keepdim=True)
+    return (values / mean).clamp_min(torch.finfo(values.dtype).tiny).log2()
 
 
 def make_sheet(view: str, rows: Sequence[Sequence[Optional[Panel]]], labels: Sequence[str],
@@ -197,24 +203,14 @@ def make_sheet(view: str, rows: Sequence[Sequence[Optional[Panel]]], labels: Seq
     return Sheet(TITLES[view] + note, rows, labels, SCALES[view](values))
 
 
-def signed(label: str) -> Callable[[np.ndarray], Scale]:
-    """A scale from blue over white, for 0, to red."""
+def signed(label: str, kept: float = 1.) -> Callable[[np.ndarray], Scale]:
+    """A scale from blue over white, for 0, to red, that a part of the values are kept in."""
     def scale(values: np.ndarray) -> Scale:
-        most = float(np.abs(values).max()) or 1.
-        return Scale(label, Normalize(-most, most), colormaps['RdBu_r'])
+        sizes = np.abs(values)
+        most = float(np.quantile(sizes, kept)) or 1.
+        cut = 'both' if most < sizes.max() else 'neither'
+        return Scale(label, Normalize(-most, most), colormaps['RdBu_r'], extend=cut)
     return scale
-
-
-def relative(values: np.ndarray) -> Scale:
-    """A scale of weights that are 1 where all are the same; the largest 0.5 % are cut off."""
-    most = max(float(np.quantile(values, 0.995)), 1.)
-    cut = 'max' if most < values.max() else 'neither'
-    return Scale('weight / mean weight', Normalize(0, most), colormaps['viridis'], extend=cut)
-
-
-def share(values: np.ndarray) -> Scale:
-    """A scale from 0 to 1."""
-    return Scale('weight', Normalize(0, 1), colormaps['viridis'])
 
 
 def numbers(values: np.ndarray) -> Scale:
@@ -228,8 +224,9 @@ def numbers(values: np.ndarray) -> Scale:
 
 
 SCALES: Dict[str, Callable[[np.ndarray], Scale]] = dict(
-    kernels=signed('weight'), rows=signed('weight / largest weight'), saliency=relative,
-    groups=relative, queries=share, partitions=numbers)
+    kernels=signed('weight'), rows=signed('weight / largest weight'),
+    saliency=signed(LOG_WEIGHT, 0.995), groups=signed(LOG_WEIGHT, 0.995),
+    queries=signed(LOG_WEIGHT, 0.995), partitions=numbers)
 
 
 def position_of(args: argparse.Namespace, picture: np.ndarray) -> tuple:

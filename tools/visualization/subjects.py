@@ -159,7 +159,7 @@ def normalise(pixels: np.ndarray) -> Tensor:
 
 def label_of(layer: str) -> str:
     """What a layer is called in pictures: ``'stages.0.blocks.1.mixer'`` is stage 1, block 2."""
-    name, _, kernel = layer.partition(' ')
+    name, kernel = re.fullmatch(r'(.*?)(?: (\d+x\d+))?', layer).groups()
     numbers = [int(number) + 1 for number in re.findall(r'(?:^|\.)(\d+)(?=\.|$)', name)]
     names = {1: 'block {}', 2: 'stage {}, block {}'}
     label = names[len(numbers)].format(*numbers) if len(numbers) in names else name
