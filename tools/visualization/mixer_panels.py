@@ -198,24 +198,23 @@ def to_shown(view: str, values: Tensor) -> Tensor:
 def make_sheet(view: str, rows: Sequence[Sequence[Optional[Panel]]], labels: Sequence[str],
                note: str = '') -> Sheet:
     """Puts panels under a title, with a colour scale that suits them all."""
-    values = np.concatenate([
-        panel.values.ravel() for row in rows for panel in row if panel and panel.values.ndim == 2])
+    values = [
+        panel.values for row in rows for panel in row if panel and panel.values.ndim == 2]
     return Sheet(TITLES[view] + note, rows, labels, SCALES[view](values))
 
 
-def signed(label: str, kept: float = 1.) -> Callable[[np.ndarray], Scale]:
-    """A scale from blue over white, for 0, to red, that a part of the values are kept in."""
-    def scale(values: np.ndarray) -> Scale:
-        sizes = np.abs(values)
-        most = float(np.quantile(sizes, kept)) or 1.
-        cut = 'both' if most < sizes.max() else 'neither'
+def signed(label: str, kept: float = 1.) -> Callable[[Sequence[np.ndarray]], Scale]:
+    """A scale from blue over white, for 0, to red, that keeps a part of the values of any panel."""
+    def scale(values: Sequence[np.ndarray]) -> Scale:
+        most = max(float(np.quantile(np.abs(panel), kept)) for panel in values) or 1.
+        cut = 'both' if most < max(np.abs(panel).max() for panel in values) else 'neither'
         return Scale(label, Normalize(-most, most), colormaps['RdBu_r'], extend=cut)
     return scale
 
 
-def numbers(values: np.ndarray) -> Scale:
+def numbers(values: Sequence[np.ndarray]) -> Scale:
     """A colour for every partition."""
-    count = int(values.max()) + 1
+    count = int(max(panel.max() for panel in values)) + 1
     name = 'tab10' if count <= 10 else 'turbo'
     colors = colormaps[name].resampled(count) if count > 10 else ListedColormap(
         colormaps[name].colors[:count])
@@ -223,7 +222,7 @@ def numbers(values: np.ndarray) -> Scale:
     return Scale('partition', norm, colors, tuple(map(str, range(count))))
 
 
-SCALES: Dict[str, Callable[[np.ndarray], Scale]] = dict(
+SCALES: Dict[str, Callable[[Sequence[np.ndarray]], Scale]] = dict(
     kernels=signed('weight'), rows=signed('weight / largest weight'),
     saliency=signed(LOG_WEIGHT, 0.995), groups=signed(LOG_WEIGHT, 0.995),
     queries=signed(LOG_WEIGHT, 0.995), partitions=numbers)
@@ -269,7 +268,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f'mixer_panels.py: {error}') from error
     save(draw(sheets), args.out)
-    random = ', of random weights' if NO_CHECKPOINT in args.checkpoints else ''
+    random = ', of random weights' if set(args.checkpoints) == {NO_CHECKPOINT} else ''
     print(f'{" and ".join(sheet.title for sheet in sheets)}{random}: {args.out}')
 
 
