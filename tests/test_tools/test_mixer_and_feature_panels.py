@@ -1,6 +1,8 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """The pictures of tools/visualization/mixer_panels.py and feature_panels.py."""
+import re
 import runpy
+import shlex
 import sys
 from pathlib import Path
 
@@ -232,6 +234,21 @@ def test_fields_and_similarities_are_those_of_the_checkpoint(tools, workspace, m
 def test_features_that_cannot_be_drawn_are_refused(feature_panels, tmp_path, args, message):
     with pytest.raises(SystemExit, match=f'feature_panels.py: .*{message}'):
         feature_panels(*args, '--image', 'photo.png', '--out', tmp_path / 'a.png')
+
+
+def test_commands_of_the_gallery_are_understood_and_name_its_pictures(tools):
+    text = (ROOT / 'docs/gallery.md').read_text(encoding='utf-8')
+    commands = re.findall(r'visualization/(mixer|feature)_panels.py (.*?)\n(?:done|```)',
+                          text.replace('\\\n', ' '), re.S)
+    outs = set()
+    for tool, arguments in commands:
+        args = tools[tool]['parse_args'](shlex.split(arguments))
+        config = getattr(args, 'config', None)
+        assert config is None or (ROOT / config).is_file()
+        outs.add(args.out.name)
+    assert outs == set(re.findall(r'images/(\w+\.png)\)', text))
+    sizes = [(ROOT / 'docs/images' / name).stat().st_size for name in outs]
+    assert max(sizes) < 150e3 and len(sizes) == 7
 
 
 @pytest.mark.parametrize('option', [('--samples', '0'), ('--layers', '0'), ('--size', '0', '5')])

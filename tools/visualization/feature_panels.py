@@ -123,7 +123,7 @@ def average_field(subject: Subject, images: Tensor) -> Tensor:
 
 
 def similarity_sheet(subjects: Sequence[Subject], args: argparse.Namespace) -> Sheet:
-    """One row of maps per network, beside the image."""
+    """One row of maps per network, beside the image, which is not shown twice."""
     rows: List[List[Optional[Panel]]] = []
     for subject in subjects:
         height, width = subject.picture.shape[:2]
@@ -133,7 +133,8 @@ def similarity_sheet(subjects: Sequence[Subject], args: argparse.Namespace) -> S
                 f'--position {row} {col} is outside the image of {height} x {width}')
         position = ((row + 0.5) / height, (col + 0.5) / width)
         maps = block_maps(subject.backbone, subject.images)
-        rows.append([Panel('image', subject.picture, position)] + [
+        again = subject is not subjects[0] and np.array_equal(subject.picture, subjects[0].picture)
+        rows.append([None if again else Panel('image', subject.picture, position)] + [
             Panel(label_of(name), feature_similarity(maps[name], position)[0].numpy(), position)
             for name in choose_layers(list(maps), args.layers)])
     scale = Scale('cosine similarity', Normalize(-1, 1), colormaps['RdBu_r'])
