@@ -1,4 +1,4 @@
-# As lkca_upernet_demo-ade20k.py, on a ViT of the same width and depth.
+# As lkca_upernet_demo-ade20k.py, on a ViT of the same width and depth, which is mmpretrain's.
 _base_ = './lkca_upernet_demo-ade20k.py'
 
 model = dict(
