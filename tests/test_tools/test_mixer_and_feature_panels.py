@@ -224,6 +224,17 @@ def test_fields_and_similarities_are_those_of_the_checkpoint(tools, workspace, m
     assert (subject.picture == image.values).all()
 
 
+@pytest.mark.parametrize('name, shape', [
+    ('timm:swin_tiny_patch4_window7_224', (1, 768, 2, 2)),  # channels-last inside
+    ('mmpretrain:resnet18_8xb32_in1k', (1, 512, 2, 2))])
+def test_maps_of_peers_have_their_channels_first(tools, workspace, monkeypatch, name, shape):
+    monkeypatch.chdir(workspace)
+    tool = tools['feature']
+    args = tool['parse_args']([name, '--image', 'photo.png', '--size', '64', '64'])
+    subject = tool['load'](name, args)
+    assert subject.backbone(subject.images)[-1].shape == shape
+
+
 @pytest.mark.parametrize('args, message', [
     (('nothing-b0', ), 'no network nothing-b0; there are '),
     (('timm:nothing', ), 'timm:nothing'),

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
 PANEL_INCHES = 1.45
@@ -124,7 +124,7 @@ def draw_row(axes: Sequence[Axes], row: Sequence[Optional[Panel]], label: str,
     axes[0].set_ylabel(label, fontsize=SMALL)
 
 
-def draw_scale(part: Union[Figure, object], grid: np.ndarray, scale: Scale) -> None:
+def draw_scale(part: SubFigure, grid: np.ndarray, scale: Scale) -> None:
     """Draws what the colours mean, to the right of a grid."""
     if scale.classes:
         colors = [scale.colors(scale.norm(i)) for i in range(len(scale.classes))]

@@ -40,7 +40,7 @@ from subjects import (
     normalise,
     read_image,
 )
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmvisionmix.visualization import (
     block_maps,
@@ -86,6 +86,21 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return args
 
 
+class ChannelsFirst(nn.Module):
+    """Turns maps (B, H, W, C) of a network into (B, C, H, W).
+
+    Args:
+        network: Gives several maps.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> List[Tensor]:
+        return [maps.permute(0, 3, 1, 2) for maps in self.network(images)]
+
+
 def load(network: str, args: argparse.Namespace) -> Subject:
     """Loads a network of the command line, and the image as it takes it."""
     name, _, checkpoint = network.partition('=')
@@ -98,6 +113,8 @@ def load(network: str, args: argparse.Namespace) -> Subject:
     height, width = args.size or (DEFAULT_SIZE, DEFAULT_SIZE)
     pixels = read_image(args.image, (height, width))
     model = build(name, Images(1, height, width, 'maps'))
+    if getattr(model, 'output_fmt', None) == 'NHWC':  # as timm has it for some
+        model = ChannelsFirst(model)
     return Subject(name, model, normalise(pixels), pixels[..., ::-1].copy())
 
 

@@ -115,7 +115,7 @@ def choose_views(wanted: Optional[Sequence[str]], subject: Subject) -> List[str]
     return list(wanted or there)
 
 
-def kernel_sheet(subjects: Sequence[Subject], args: argparse.Namespace) -> Sheet:
+def kernel_sheet(subjects: Sequence[Subject]) -> Sheet:
     """All kernels of every subject, row by row."""
     rows, labels = [], []
     for subject in subjects:
@@ -251,7 +251,7 @@ def make_sheets(args: argparse.Namespace) -> List[Sheet]:
     sheets = []
     for view in views:
         if view == 'kernels':
-            sheets.append(kernel_sheet(subjects, args))
+            sheets.append(kernel_sheet(subjects))
         elif view == 'rows':
             sheets.append(row_sheet([*subjects, *others], args))
         else:
