@@ -16,6 +16,7 @@ MAY_IMPORT = {
                          'mmvisionmix.registry'},
     'models': set(),
     'engine': {'mmengine', 'mmvisionmix.datasets', 'mmvisionmix.models', 'mmvisionmix.registry'},
+    'visualization': {'mmvisionmix.models'},
     'evaluation': {'mmengine', 'mmseg', 'mmvisionmix.registry'},
     'datasets': {'mmengine', 'PIL', 'pycocotools', 'skimage', 'sklearn', 'scipy'},
     'datasets/classification': {'mmengine', 'mmpretrain', 'scipy', 'mmvisionmix.registry'},

@@ -5,11 +5,13 @@ from .depthwise import depthwise_conv
 from .depthwise_statistics import depthwise_statistics
 from .group_attention import (
     FoldedGroupWeights,
+    GroupAttentionMaps,
     GroupAttentionWeights,
     PropagationWeights,
     check_group_attention_impl,
     fold_group_weights,
     group_attention,
+    group_attention_maps,
 )
 from .key_only_attention import (
     FoldedKeyOnlyWeights,
@@ -18,6 +20,7 @@ from .key_only_attention import (
     choose_key_only_impl,
     fold_key_only_weights,
     key_only_attention,
+    key_only_saliency,
 )
 from .large_kernel import (
     check_large_kernel_impl,
@@ -45,12 +48,13 @@ from .reparam import (
 
 __all__ = [
     'BatchNormStatistics', 'Convolution', 'FoldedGroupWeights', 'FoldedKeyOnlyWeights',
-    'GroupAttentionWeights', 'KeyOnlyWeights', 'PartitionAttentionWeights', 'PropagationWeights',
-    'add_parallel', 'check_group_attention_impl', 'check_key_only_impl',
+    'GroupAttentionMaps', 'GroupAttentionWeights', 'KeyOnlyWeights', 'PartitionAttentionWeights',
+    'PropagationWeights', 'add_parallel', 'check_group_attention_impl', 'check_key_only_impl',
     'check_large_kernel_impl', 'check_partition_attention_impl', 'choose_key_only_impl',
     'choose_large_kernel_impl', 'depthwise_conv', 'depthwise_identity', 'depthwise_statistics',
     'draw_hash_vectors', 'fit_kernel', 'fold_batch_norm', 'fold_group_weights',
     'fold_key_only_weights', 'full_precision', 'fused_conv_gelu', 'group_attention',
-    'hash_partition', 'key_only_attention', 'kmeans_partition', 'large_kernel_mix',
-    'may_fuse_gelu', 'partition_attention', 'toeplitz_matrix'
+    'group_attention_maps', 'hash_partition', 'key_only_attention', 'key_only_saliency',
+    'kmeans_partition', 'large_kernel_mix', 'may_fuse_gelu', 'partition_attention',
+    'toeplitz_matrix'
 ]

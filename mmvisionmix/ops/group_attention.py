@@ -111,6 +111,18 @@ class FoldedGroupWeights(NamedTuple):
     heads: Tensor
 
 
+class GroupAttentionMaps(NamedTuple):
+    """Attention of one layer, for S convolutions.
+
+    Attributes:
+        pooling: Of groups to tokens (Eq. 3), shape (B, h, G, H, W); sums to one over H and W.
+        propagation: Of the convolutions' tokens to groups, shape (B, S, h, G, H, W); sums to one
+            over G.
+    """
+    pooling: Tensor
+    propagation: Tensor
+
+
 def group_attention(x: Tensor,
                     weights: GroupAttentionWeights,
                     num_heads: int,
@@ -170,6 +182,29 @@ def fold_group_weights(weights: GroupAttentionWeights, num_heads: int) -> Folded
         heads.repeat_interleave(query.shape[2], 1)[:, None])
 
 
+def group_attention_maps(x: Tensor, weights: GroupAttentionWeights,
+                         num_heads: int) -> GroupAttentionMaps:
+    """The weights by which tokens enter groups, and groups tokens.
+
+    Args:
+        x (Tensor): Tokens on their grid, shape (B, D, H, W).
+        weights (GroupAttentionWeights): The layer's weights.
+        num_heads (int): Number of heads h.
+
+    Returns:
+        GroupAttentionMaps: Of both softmaxes of the module's header.
+    """
+    folded = fold_group_weights(weights, num_heads)
+    pooling = _attend_to_tokens(x.flatten(2), folded)
+    groups = _mix_groups(_pool_groups(x.flatten(2), weights, folded), weights)
+    keys, _ = _project_groups(groups, folded, len(weights.branches))
+    propagation = _attend_to_groups(x, keys, weights, folded)
+    scales = len(weights.branches)
+    return GroupAttentionMaps(
+        pooling.unflatten(1, (num_heads, -1)).unflatten(3, x.shape[2:]),
+        propagation.unflatten(1, (scales, num_heads)).unflatten(4, x.shape[2:]))
+
+
 def _mix_literal(x: Tensor, weights: GroupAttentionWeights, num_heads: int) -> Tensor:
     tokens = x.flatten(2).transpose(1, 2).contiguous()  # (B, N, D)
     query = F.linear(weights.tokens, weights.query, weights.query_bias)
@@ -214,12 +249,8 @@ def _convolve(x: Tensor, branch: PropagationWeights) -> Tensor:
 def _mix_folded(x: Tensor, weights: GroupAttentionWeights, folded: FoldedGroupWeights) -> Tensor:
     num_heads, scales = len(folded.heads), len(weights.branches)
     groups = _mix_groups(_pool_groups(x.flatten(2), weights, folded), weights)  # (B, G, D)
-    projected = F.linear(groups, folded.project, folded.project_bias)
-    keys, values = projected.unflatten(2, (2, scales, -1)).permute(2, 3, 0, 1, 4)  # (S, B, G, D)
-    keys = (keys[:, :, None].contiguous() * folded.heads).flatten(2, 3)  # (S, B, h * G, D)
-    logits = torch.cat([torch.bmm(key, _convolve(x, branch).flatten(2))
-                        for key, branch in zip(keys, weights.branches)], 1)
-    attention = logits.unflatten(1, (scales * num_heads, -1)).softmax(2).flatten(1, 2)
+    keys, values = _project_groups(groups, folded, scales)
+    attention = _attend_to_groups(x, keys, weights, folded).flatten(1, 2)
     values = values.unflatten(3, (num_heads, -1)).permute(1, 0, 3, 2, 4).flatten(1, 2)
     values = _project_heads(values, folded.proj, folded.bias).flatten(1, 2)  # (B, S * h * G, D)
     attention = attention.to(values.dtype)
@@ -229,10 +260,30 @@ def _mix_folded(x: Tensor, weights: GroupAttentionWeights, folded: FoldedGroupWe
     return mixed.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
 
+def _project_groups(groups: Tensor, folded: FoldedGroupWeights, scales: int) -> Tensor:
+    """Keys and values of groups (B, G, D) for S convolutions, shape (2, S, B, G, D)."""
+    projected = F.linear(groups, folded.project, folded.project_bias)
+    return projected.unflatten(2, (2, scales, -1)).permute(2, 3, 0, 1, 4)
+
+
+def _attend_to_groups(x: Tensor, keys: Tensor, weights: GroupAttentionWeights,
+                      folded: FoldedGroupWeights) -> Tensor:
+    """What groups of keys (S, B, G, D) weigh for the convolutions' tokens, (B, S * h, G, N)."""
+    keys = (keys[:, :, None].contiguous() * folded.heads).flatten(2, 3)  # (S, B, h * G, D)
+    logits = torch.cat([torch.bmm(key, _convolve(x, branch).flatten(2))
+                        for key, branch in zip(keys, weights.branches)], 1)
+    return logits.unflatten(1, (len(keys) * len(folded.heads), -1)).softmax(2)
+
+
+def _attend_to_tokens(x: Tensor, folded: FoldedGroupWeights) -> Tensor:
+    """What tokens (B, D, N) weigh in the groups, by Eq. 3: (B, h * G, N)."""
+    return torch.bmm(folded.queries.expand(len(x), -1, -1), x).softmax(2)
+
+
 def _pool_groups(x: Tensor, weights: GroupAttentionWeights, folded: FoldedGroupWeights) -> Tensor:
     """Eq. 3 for tokens (B, D, N): the groups, shape (B, G, D)."""
     num_heads = len(folded.heads)
-    attention = torch.bmm(folded.queries.expand(len(x), -1, -1), x).softmax(2)  # (B, h * G, N)
+    attention = _attend_to_tokens(x, folded)
     pooled = torch.bmm(attention.to(x.dtype), x.transpose(1, 2))  # (B, h * G, D)
     pooled = pooled.unflatten(1, (num_heads, -1))
     value = weights.value.unflatten(0, (num_heads, -1)).transpose(1, 2)  # (h, D, d)

@@ -135,6 +135,20 @@ def fold_key_only_weights(weights: KeyOnlyWeights) -> FoldedKeyOnlyWeights:
         saliency, weights.outer @ weights.inner, weights.outer @ weights.key, bias)
 
 
+def key_only_saliency(x: Tensor, folded: FoldedKeyOnlyWeights) -> Tensor:
+    """What every token weighs in the context: A of Eq. 2, as softmax_N(X w~).
+
+    Args:
+        x (Tensor): Tokens, shape (B, N, D).
+        folded (FoldedKeyOnlyWeights): :func:`fold_key_only_weights` of the layer's weights.
+
+    Returns:
+        Tensor: Weights that sum to one over the tokens, shape (B, h, N).
+    """
+    saliency = folded.saliency.expand(len(x), -1, -1)
+    return torch.bmm(saliency, x.transpose(1, 2)).softmax(2)
+
+
 def _mix_literal(x: Tensor, weights: KeyOnlyWeights) -> Tensor:
     heads, head_dims = weights.saliency.shape
     key = F.linear(x, weights.key, weights.key_bias)
@@ -167,8 +181,7 @@ def _mix_collapsed(x: Tensor, weights: KeyOnlyWeights, folded: FoldedKeyOnlyWeig
 def _pool_keys(x: Tensor, weights: KeyOnlyWeights, folded: FoldedKeyOnlyWeights) -> Tensor:
     """The context G, shape (B, D), pooled from tokens instead of keys."""
     heads, head_dims = weights.saliency.shape
-    saliency = folded.saliency.expand(len(x), -1, -1)
-    attention = torch.bmm(saliency, x.transpose(1, 2)).softmax(2)  # (B, h, N)
+    attention = key_only_saliency(x, folded)
     pooled = torch.bmm(attention.to(x.dtype), x)  # (B, h, D); autocast gives a softmax in float32
     key = weights.key.unflatten(0, (heads, head_dims)).transpose(1, 2)  # (h, D, d)
     context = torch.bmm(pooled.transpose(0, 1), key)  # (h, B, d)

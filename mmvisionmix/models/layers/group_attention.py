@@ -7,11 +7,13 @@ from torch import Tensor, nn
 
 from mmvisionmix.ops import (
     FoldedGroupWeights,
+    GroupAttentionMaps,
     GroupAttentionWeights,
     PropagationWeights,
     check_group_attention_impl,
     fold_group_weights,
     group_attention,
+    group_attention_maps,
 )
 
 from .arguments import check_heads, check_whole_numbers
@@ -104,6 +106,10 @@ class GroupAttention(BaseModule):
                 folded = self._folded.get(
                     entering, lambda: fold_group_weights(weights, self.num_heads))
         return group_attention(x, weights, self.num_heads, self.impl, folded)
+
+    def maps_of(self, x: Tensor) -> GroupAttentionMaps:
+        """The attention of groups to maps (B, D, H, W), and of convolutions to groups."""
+        return group_attention_maps(x, self._weights(), self.num_heads)
 
     def train(self, mode: bool = True) -> 'GroupAttention':
         """Sets the mode and forgets what was computed in the last one."""

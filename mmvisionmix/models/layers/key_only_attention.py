@@ -11,6 +11,7 @@ from mmvisionmix.ops import (
     check_key_only_impl,
     fold_key_only_weights,
     key_only_attention,
+    key_only_saliency,
 )
 
 from .arguments import check_heads
@@ -68,6 +69,10 @@ class KeyOnlyAttention(BaseModule):
         if self.impl != 'literal' and not self.training and may_cache(parameters):
             folded = self._folded.get(parameters, lambda: fold_key_only_weights(weights))
         return self.drop(key_only_attention(x, weights, self.impl, folded))
+
+    def saliency_of(self, x: Tensor) -> Tensor:
+        """What every token of (B, N, D) weighs in its image, A of Eq. 2: shape (B, heads, N)."""
+        return key_only_saliency(x, fold_key_only_weights(self._weights()))
 
     def train(self, mode: bool = True) -> 'KeyOnlyAttention':
         """Sets the mode and forgets what was computed in the last one."""

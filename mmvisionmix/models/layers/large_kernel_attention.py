@@ -5,7 +5,12 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmvisionmix.ops import check_large_kernel_impl, fit_kernel, large_kernel_mix
+from mmvisionmix.ops import (
+    check_large_kernel_impl,
+    fit_kernel,
+    large_kernel_mix,
+    toeplitz_matrix,
+)
 
 
 class LargeKernelAttention(BaseModule):
@@ -59,8 +64,16 @@ class LargeKernelAttention(BaseModule):
         Returns:
             Tensor: Mixed tokens, shape (B, H'*W', C).
         """
-        kernel = fit_kernel(self.kernel, grid, self.interpolate_kernel)
+        kernel = self.kernel_for(grid)
         return self.proj(large_kernel_mix(self.value(x), kernel, grid, self.impl))
+
+    def kernel_for(self, grid: Tuple[int, int]) -> Tensor:
+        """The kernel for tokens on a grid (H', W'), shape (2H'-1, 2W'-1)."""
+        return fit_kernel(self.kernel, grid, self.interpolate_kernel)
+
+    def matrix_for(self, grid: Tuple[int, int]) -> Tensor:
+        """What tokens on a grid (H', W') weigh for each other, shape (H'*W', H'*W')."""
+        return toeplitz_matrix(self.kernel_for(grid), grid)
 
     @property
     def deployed(self) -> bool:

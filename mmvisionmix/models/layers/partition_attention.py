@@ -99,13 +99,30 @@ class PartitionAttention(BaseModule):
     def forward(self, x: Tensor) -> Tensor:
         """Mixes the tokens of maps (B, D, H, W)."""
         shrunk = self.shrink(x)
-        codes = hash_partition(shrunk, self.hash_vectors)
-        if self.partition == 'k-means':
-            codes = kmeans_partition(shrunk, codes, self.num_partitions)
+        codes = self._partition(shrunk)
         mixed = partition_attention(
             shrunk, codes, self._weights(), self.num_heads, self.num_partitions, self.rescale,
             self.impl)
         return x + self.grow(mixed)[:, :, :x.shape[2], :x.shape[3]]
+
+    def partitions_of(self, x: Tensor) -> Tensor:
+        """Partitions that the tokens of maps (B, D, H, W) are put into.
+
+        Args:
+            x (Tensor): Input of this layer.
+
+        Returns:
+            Tensor: Numbers from 0 to K - 1 per head, or for all heads where they share them, on
+            the grid that attention is computed on, shape (B, heads, H / reduction, W / reduction).
+        """
+        shrunk = self.shrink(x)
+        return self._partition(shrunk).unflatten(2, shrunk.shape[2:])
+
+    def _partition(self, shrunk: Tensor) -> Tensor:
+        codes = hash_partition(shrunk, self.hash_vectors)
+        if self.partition == 'k-means':
+            codes = kmeans_partition(shrunk, codes, self.num_partitions)
+        return codes
 
     def _weights(self) -> PartitionAttentionWeights:
         inter = 'inter' in self.paths

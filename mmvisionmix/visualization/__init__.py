@@ -1,0 +1,25 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""What networks look at: functions on networks and images that return arrays to be drawn."""
+from .features import (
+    block_maps,
+    contributing_share,
+    effective_receptive_field,
+    feature_similarity,
+    fourier_amplitude,
+)
+from .mixers import (
+    VIEWS,
+    group_pooling,
+    group_queries,
+    kernels,
+    mixing_rows,
+    partitions,
+    saliency,
+    views_of,
+)
+
+__all__ = [
+    'VIEWS', 'block_maps', 'contributing_share', 'effective_receptive_field',
+    'feature_similarity', 'fourier_amplitude', 'group_pooling', 'group_queries', 'kernels',
+    'mixing_rows', 'partitions', 'saliency', 'views_of'
+]

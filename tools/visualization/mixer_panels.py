@@ -1,0 +1,276 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Draws what the token mixers of a network weigh in an image.
+
+    python tools/visualization/mixer_panels.py CONFIG CHECKPOINT IMAGE --out PNG
+
+CONFIG is of any task. CHECKPOINT is a file, or none for random weights; several are drawn side by
+side, to see how a training proceeds. What can be seen depends on the backbone:
+
+  kernels     LKCA-ViT: the kernel of each layer
+  rows        LKCA-ViT, ViT: what other tokens weigh for the one at --position; heads are averaged,
+              and each row is divided by its largest weight
+  saliency    LinGlo: softmax weights of the keys, as powers of 2 of their mean
+  groups      MCGANet: softmax weights of tokens in the groups, as powers of 2 of their mean
+  queries     MCGANet: softmax weights of groups for tokens of the convolutions, likewise
+  partitions  DualFormer: partitions as colours
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import zip_longest
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence
+
+import numpy as np
+import torch
+from drawing import Panel, Scale, Sheet, draw, save
+from matplotlib import colormaps
+from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
+from mmengine.config import DictAction
+from subjects import NO_CHECKPOINT, Subject, choose_layers, label_of, load_subject
+from torch import Tensor
+
+from mmvisionmix.visualization import VIEWS, kernels, mixing_rows, views_of
+from mmvisionmix.visualization.mixers import MAPS
+
+Maps = Dict[str, Tensor]
+MOST_COLUMNS = 8
+KERNEL_COLUMNS = 4
+LOG_WEIGHT = r'$\log_2$(weight / mean weight)'
+TITLES = {
+    'kernels': 'Kernels of LKCA',
+    'rows': 'Weights for the token at the cross',
+    'saliency': 'Saliency of keys',
+    'groups': 'Attention of groups to tokens',
+    'queries': 'Attention of tokens to groups',
+    'partitions': 'Partitions',
+}
+
+
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoints', nargs='+', help='checkpoint files, or none')
+    parser.add_argument('image', help='image file')
+    parser.add_argument(
+        '--out', type=Path, default=Path('mixers.png'), help='picture (default: %(default)s)')
+    parser.add_argument(
+        '--what', nargs='+', choices=list(VIEWS), metavar='VIEW',
+        help='some of the above (default: all that the network has)')
+    parser.add_argument(
+        '--beside', nargs=2, default=[], metavar=('CONFIG', 'CHECKPOINT'),
+        help='another network whose rows are drawn beside, such as a ViT')
+    parser.add_argument(
+        '--position', nargs=2, type=int, metavar=('ROW', 'COLUMN'),
+        help='pixel of the scaled image whose token rows are of (default: its centre)')
+    parser.add_argument(
+        '--head', type=int, default=0,
+        help='head of groups, queries, and of several checkpoints (default: %(default)s)')
+    parser.add_argument(
+        '--layers', type=int, default=4, metavar='N',
+        help='most layers to draw, the last of each stage or evenly spread; kernels are all drawn '
+        '(default: %(default)s)')
+    parser.add_argument(
+        '--size', nargs=2, type=int, metavar=('H', 'W'),
+        help="scale and crop the image to as many pixels (default: the config's, else 224 224)")
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='settings that override CONFIG')
+    args = parser.parse_args(argv)
+    if args.size and min(args.size) < 1:
+        parser.error(f'--size must be positive, got {args.size}')
+    if args.layers < 1 or args.head < 0:
+        parser.error('--layers must be at least 1 and --head at least 0')
+    return args
+
+
+def load_subjects(args: argparse.Namespace) -> List[Subject]:
+    """Loads one subject per checkpoint, named after it if there are several."""
+    several = len(args.checkpoints) > 1
+    return [
+        load_subject(args.config, checkpoint, args.image, args.size, args.cfg_options,
+                     Path(checkpoint).stem if several else '')
+        for checkpoint in args.checkpoints]
+
+
+def load_beside(args: argparse.Namespace) -> List[Subject]:
+    """Loads the network whose rows are drawn beside, if there is one."""
+    return [load_subject(*args.beside, args.image, args.size)] if args.beside else []
+
+
+def choose_views(wanted: Optional[Sequence[str]], subject: Subject) -> List[str]:
+    """The views to draw.
+
+    Raises:
+        ValueError: If the network has not what is wanted; names what it has.
+    """
+    there = views_of(subject.backbone)
+    missing = [view for view in wanted or () if view not in there]
+    if missing:
+        raise ValueError(f'{subject.name} has no {" and no ".join(missing)}; it has '
+                         f'{" and ".join(there)}')
+    return list(wanted or there)
+
+
+def kernel_sheet(subjects: Sequence[Subject]) -> Sheet:
+    """All kernels of every subject, row by row."""
+    rows, labels = [], []
+    for subject in subjects:
+        panels = [Panel(label_of(name), kernel.numpy())
+                  for name, kernel in kernels(subject.backbone).items()]
+        for i in range(0, len(panels), KERNEL_COLUMNS):
+            rows.append(panels[i:i + KERNEL_COLUMNS])
+            labels.append(subject.name if len(subjects) > 1 and i == 0 else '')
+    return make_sheet('kernels', rows, labels)
+
+
+def row_sheet(subjects: Sequence[Subject], args: argparse.Namespace) -> Sheet:
+    """One column per subject, one row per layer, beside the image."""
+    position = position_of(args, subjects[0].picture)
+    columns = []
+    for subject in subjects:
+        maps = mixing_rows(subject.backbone, subject.images, position)
+        rows = {name: maps[name][0].mean(0) for name in choose_layers(list(maps), args.layers)}
+        columns.append([
+            Panel(f'{subject.name}\n{label_of(name)}' if i == 0 else label_of(name),
+                  (row / row.abs().max().clamp_min(1e-12)).numpy(), position)
+            for i, (name, row) in enumerate(rows.items())])
+    rows = [list(row) for row in zip_longest(*columns)]
+    rows = [[Panel('image', subjects[0].picture, position) if i == 0 else None, *row]
+            for i, row in enumerate(rows)]
+    return make_sheet('rows', rows, [''] * len(rows))
+
+
+def map_sheet(view: str, subjects: Sequence[Subject], args: argparse.Namespace) -> Sheet:
+    """One row per layer: its maps, or one map of every subject if there are several."""
+    maps = [{name: to_shown(view, each[0]) for name, each in
+             MAPS[view](subject.backbone, subject.images).items()} for subject in subjects]
+    names = choose_layers(list(maps[0]), args.layers)
+    rows = []
+    for i, name in enumerate(names):
+        head: List[Optional[Panel]] = [Panel('image', subjects[0].picture) if i == 0 else None]
+        if len(subjects) == 1:
+            found = pick_maps(view, maps[0][name], args.head)
+        else:
+            found = {subject.name: pick_head(each[name], args.head)
+                     for subject, each in zip(subjects, maps)}
+            check_single(view, found)
+        rows.append(head + [Panel(title if i == 0 or view == 'saliency' else '',
+                                  values.numpy()) for title, values in found.items()])
+    heads = f', head {args.head + 1}' if len(subjects) > 1 or view in ('groups', 'queries') else ''
+    return make_sheet(view, rows, [label_of(name) for name in names], heads)
+
+
+def check_single(view: str, maps: Dict[str, Tensor]) -> None:
+    """Refuses several maps where one is to be drawn.
+
+    Raises:
+        ValueError: If there are several groups of every head.
+    """
+    if any(values.ndim != 2 for values in maps.values()):
+        raise ValueError(f'{view} of several checkpoints are too many maps; give one checkpoint')
+
+
+def pick_maps(view: str, maps: Tensor, head: int) -> Maps:
+    """Maps (heads, H, W) by head, or of a head of (heads, groups, H, W) by group."""
+    if view in ('groups', 'queries'):
+        return {f'group {i}': each for i, each in enumerate(pick_head(maps, head), 1)}
+    return {f'head {i}': each for i, each in enumerate(maps[:MOST_COLUMNS], 1)}
+
+
+def pick_head(maps: Tensor, head: int) -> Tensor:
+    """The maps of a head, of the last one where there are fewer."""
+    return maps[min(head, len(maps) - 1)]
+
+
+def to_shown(view: str, values: Tensor) -> Tensor:
+    """Values (..., H, W) in the unit of a view's scale: 0 where all weigh the same."""
+    if view == 'partitions':
+        return values
+    summed = (-3, ) if view == 'queries' else (-2, -1)  # over groups, or tokens
+    mean = values.mean(summed, keepdim=True)
+    return (values / mean).clamp_min(torch.finfo(values.dtype).tiny).log2()
+
+
+def make_sheet(view: str, rows: Sequence[Sequence[Optional[Panel]]], labels: Sequence[str],
+               note: str = '') -> Sheet:
+    """Puts panels under a title, with a colour scale that suits them all."""
+    values = [
+        panel.values for row in rows for panel in row if panel and panel.values.ndim == 2]
+    return Sheet(TITLES[view] + note, rows, labels, SCALES[view](values))
+
+
+def signed(label: str, kept: float = 1.) -> Callable[[Sequence[np.ndarray]], Scale]:
+    """A scale from blue over white, for 0, to red, that keeps a part of the values of any panel."""
+    def scale(values: Sequence[np.ndarray]) -> Scale:
+        most = max(float(np.quantile(np.abs(panel), kept)) for panel in values) or 1.
+        cut = 'both' if most < max(np.abs(panel).max() for panel in values) else 'neither'
+        return Scale(label, Normalize(-most, most), colormaps['RdBu_r'], extend=cut)
+    return scale
+
+
+def numbers(values: Sequence[np.ndarray]) -> Scale:
+    """A colour for every partition."""
+    count = int(max(panel.max() for panel in values)) + 1
+    name = 'tab10' if count <= 10 else 'turbo'
+    colors = colormaps[name].resampled(count) if count > 10 else ListedColormap(
+        colormaps[name].colors[:count])
+    norm = BoundaryNorm(np.arange(count + 1) - 0.5, count)
+    return Scale('partition', norm, colors, tuple(map(str, range(count))))
+
+
+SCALES: Dict[str, Callable[[Sequence[np.ndarray]], Scale]] = dict(
+    kernels=signed('weight'), rows=signed('weight / largest weight'),
+    saliency=signed(LOG_WEIGHT, 0.995), groups=signed(LOG_WEIGHT, 0.995),
+    queries=signed(LOG_WEIGHT, 0.995), partitions=numbers)
+
+
+def position_of(args: argparse.Namespace, picture: np.ndarray) -> tuple:
+    """The position asked for, as parts of the image's sides.
+
+    Raises:
+        ValueError: If it is outside the image.
+    """
+    height, width = picture.shape[:2]
+    row, col = args.position or (height // 2, width // 2)
+    if not (0 <= row < height and 0 <= col < width):
+        raise ValueError(f'--position {row} {col} is outside the image of {height} x {width}')
+    return (row + 0.5) / height, (col + 0.5) / width
+
+
+def make_sheets(args: argparse.Namespace) -> List[Sheet]:
+    """Makes what the command line asks for."""
+    subjects = load_subjects(args)
+    views = choose_views(args.what, subjects[0])
+    others = load_beside(args)
+    if others and 'rows' not in views:
+        raise ValueError(f'{subjects[0].name} has no rows that others could be beside')
+    sheets = []
+    for view in views:
+        if view == 'kernels':
+            sheets.append(kernel_sheet(subjects))
+        elif view == 'rows':
+            sheets.append(row_sheet([*subjects, *others], args))
+        else:
+            sheets.append(map_sheet(view, subjects, args))
+    return sheets
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Draws the picture that the command line asks for."""
+    args = parse_args(argv)
+    try:
+        with torch.no_grad():
+            sheets = make_sheets(args)
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(f'mixer_panels.py: {error}') from error
+    save(draw(sheets), args.out)
+    random = ', of random weights' if set(args.checkpoints) == {NO_CHECKPOINT} else ''
+    print(f'{" and ".join(sheet.title for sheet in sheets)}{random}: {args.out}')
+
+
+if __name__ == '__main__':
+    main()

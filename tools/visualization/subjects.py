@@ -1,0 +1,182 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Networks and images to be looked at: the backbones of configs, and files as they see them."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import re
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import mmcv
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import load_checkpoint
+from mmengine.utils import to_2tuple
+from torch import Tensor, nn
+
+from mmvisionmix.datasets.image_files import read_fault
+from mmvisionmix.models import BaseBackbone
+
+NO_CHECKPOINT = 'none'
+DEFAULT_SIZE = 224
+MEAN = (123.675, 116.28, 103.53)  # ImageNet's, RGB, for networks without preprocessing
+STD = (58.395, 57.12, 57.375)
+
+
+class Subject(NamedTuple):
+    """A network with an image, as it takes it.
+
+    Attributes:
+        name: What it is called in pictures.
+        backbone: Gives feature maps; in evaluation mode.
+        images: The image after preprocessing, shape (1, 3, H, W).
+        picture: The image as it is shown, RGB, shape (H, W, 3), uint8.
+    """
+    name: str
+    backbone: nn.Module
+    images: Tensor
+    picture: np.ndarray
+
+
+def load_subject(config: str, checkpoint: str, image: str, size: Optional[Sequence[int]] = None,
+                 options: Optional[dict] = None, name: str = '') -> Subject:
+    """Loads the backbone of a config's model, and an image as this model takes it.
+
+    Args:
+        config: Config file of any task.
+        checkpoint: Checkpoint file, or ``'none'`` for random weights.
+        image: Image file.
+        size: Height and width to scale and crop the image to. Default: what the config's model is
+            made for, else 224.
+        options: Settings that override the config.
+        name: What to call it. Default: the config's name.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is no image or no checkpoint of the model, or the model has no
+            backbone.
+    """
+    for path in (config, image, *([] if checkpoint == NO_CHECKPOINT else [checkpoint])):
+        if '://' not in path and not Path(path).is_file():
+            raise FileNotFoundError(f'{path} does not exist')
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(options or {})
+    model = load_model(cfg, checkpoint)
+    pixels = read_image(image, size or image_size(cfg))
+    return Subject(name or Path(config).stem, backbone_of(model),
+                   preprocess(model, pixels, reads_files(cfg)), pixels[..., ::-1].copy())
+
+
+def load_model(cfg: Config, checkpoint: str) -> nn.Module:
+    """Builds a config's model on the CPU, in evaluation mode, and loads all its weights."""
+    if cfg.get('data_preprocessor'):
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    model.eval()  # of which some networks of the codebases return nothing
+    if checkpoint != NO_CHECKPOINT:
+        try:
+            load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ValueError(f'cannot load {checkpoint}: {error}') from error
+    return model
+
+
+def backbone_of(model: nn.Module) -> nn.Module:
+    """Finds the backbone of a model, however wrapped, and has it give maps, not vectors.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    modules = dict(model.named_modules())
+    found = [module for module in modules.values() if isinstance(module, BaseBackbone)]
+    found += [module for name, module in modules.items() if name.split('.')[-1] == 'backbone']
+    if not found:
+        raise ValueError(f'{type(model).__name__} has no backbone')
+    backbone = found[0]
+    if isinstance(backbone, BaseBackbone):
+        backbone.gap_before_norm = False
+    elif hasattr(backbone, 'out_type'):  # plain transformers of mmpretrain
+        backbone.out_type = 'featmap'
+    return backbone
+
+
+def image_size(cfg: Config) -> Tuple[int, int]:
+    """Height and width of the images that a config's model is made for, as far as it tells."""
+    preprocessor, backbone = (cfg.model.get(key) or {} for key in ('data_preprocessor', 'backbone'))
+    return to_2tuple(preprocessor.get('size') or backbone.get('img_size') or DEFAULT_SIZE)
+
+
+def reads_files(cfg: Config) -> bool:
+    """Whether the config's images come from files, BGR, and not from a data set's arrays, RGB."""
+    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
+    steps = (loader.get('dataset') or {}).get('pipeline') or []
+    return not steps or any('LoadImage' in step['type'] for step in steps)
+
+
+def read_image(path: str, size: Sequence[int]) -> np.ndarray:
+    """Reads an image, scales it to cover a size, and crops its centre: BGR (H, W, 3), uint8.
+
+    Raises:
+        ValueError: If the file is no image.
+    """
+    fault = read_fault(path)
+    if fault:
+        raise ValueError(f'{path} {fault}')
+    pixels = mmcv.imread(path)
+    height, width = size
+    scale = max(height / pixels.shape[0], width / pixels.shape[1])
+    rows, cols = (math.ceil(round(side * scale, 6)) for side in pixels.shape[:2])
+    pixels = mmcv.imresize(pixels, (cols, rows), interpolation='area' if scale < 1 else 'bicubic')
+    top, left = (rows - height) // 2, (cols - width) // 2
+    return np.ascontiguousarray(pixels[top:top + height, left:left + width])
+
+
+def preprocess(model: nn.Module, pixels: np.ndarray, as_bgr: bool) -> Tensor:
+    """Turns BGR pixels (H, W, 3) into what a model's backbone takes, shape (1, 3, H, W)."""
+    given = pixels if as_bgr else pixels[..., ::-1]
+    image = torch.from_numpy(given.copy()).permute(2, 0, 1)
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    if preprocessor is None:
+        return normalise(pixels)
+    images = preprocessor(dict(inputs=[image], data_samples=None), False)['inputs']
+    images = images if isinstance(images, Tensor) else torch.stack(list(images))
+    return images[:, :, :pixels.shape[0], :pixels.shape[1]].float()  # detectors pad
+
+
+def normalise(pixels: np.ndarray) -> Tensor:
+    """Turns BGR pixels (H, W, 3) into RGB by ImageNet's statistics, shape (1, 3, H, W)."""
+    image = torch.from_numpy(pixels[..., ::-1].copy()).permute(2, 0, 1).float()
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    return ((image - mean) / std)[None]
+
+
+def label_of(layer: str) -> str:
+    """What a layer is called in pictures: ``'stages.0.blocks.1.mixer'`` is stage 1, block 2."""
+    name, kernel = re.fullmatch(r'(.*?)(?: (\d+x\d+))?', layer).groups()
+    numbers = [int(number) + 1 for number in re.findall(r'(?:^|\.)(\d+)(?=\.|$)', name)]
+    names = {1: 'block {}', 2: 'stage {}, block {}'}
+    label = names[len(numbers)].format(*numbers) if len(numbers) in names else name
+    return f'{label}\n{kernel}' if kernel else label
+
+
+def choose_layers(layers: Sequence[str], most: int) -> List[str]:
+    """The last layer of every stage, or, of more than ``most``, some that are evenly spread."""
+    last: Dict[str, List[str]] = {}
+    for layer in layers:
+        stage = re.search(r'\d+', layer)
+        key = stage.group() if stage else layer
+        kept = last.setdefault(key, [])
+        block = layer.partition(' ')[0]
+        if kept and kept[0].partition(' ')[0] != block:
+            kept.clear()  # of one layer, all convolutions stay
+        kept.append(layer)
+    blocks = list(last.values())
+    spread = np.linspace(0, len(blocks) - 1, min(most, len(blocks))).round().astype(int)
+    return [layer for i in spread for layer in blocks[i]]
