@@ -123,7 +123,7 @@ class DualFormer(PyramidBackbone):
     Raises:
         ValueError: If an option is none of those above, or has not one value per stage.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from mmvisionmix.models import DualFormer
         >>> backbone = DualFormer('xs').eval()

@@ -167,7 +167,7 @@ class LinGlo(BaseBackbone):
     Raises:
         ValueError: If an option is none of those above, or has not one value per stage.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from mmvisionmix.models import LinGlo
         >>> backbone = LinGlo('b0').eval()

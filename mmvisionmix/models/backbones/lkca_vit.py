@@ -91,7 +91,7 @@ class LKCAViT(BaseBackbone):
         init_cfg (dict | list[dict], optional): Initialisation config. Defaults to truncated normal
             linear layers with a standard deviation of 0.02.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from mmvisionmix.models import LKCAViT
         >>> backbone = LKCAViT('s', img_size=512, out_indices=(2, 5, 8, 11))
