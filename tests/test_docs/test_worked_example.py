@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = (ROOT / 'docs/contributing.md').read_text(encoding='utf-8')
-COPIED = ('mmvisionmix', 'pytest.ini', 'ruff.toml', 'tests/conftest.py', 'tests/test_ops',
-          'tests/test_models')
+COPIED = ('mmvisionmix', 'pytest.ini', 'ruff.toml', 'mypy.ini', 'tests/conftest.py',
+          'tests/test_ops', 'tests/test_models')
 
 
 @pytest.fixture(scope='module')
@@ -61,3 +61,8 @@ def test_example_keeps_the_style(clone):
     files = re.findall(r'^# ((?:mmvisionmix|tests)/\S+\.py)$', PAGE, re.MULTILINE)
     assert len(files) == 4
     run(clone, '-m', 'ruff', 'check', '--no-cache', *files)
+
+
+@pytest.mark.slow
+def test_example_has_the_types_that_it_says(clone):
+    run(clone, '-m', 'mypy')
