@@ -85,7 +85,8 @@ setup(
         'all': read_requirements('cls', 'seg', 'det'),
         'mim': read_requirements('mminstall'),
         'demo': read_requirements('demo'),
-        'tests': read_requirements('tests'),
+        'docs': read_requirements('docs'),
+        'tests': read_requirements('tests', 'docs'),
     },
     cmdclass=commands(),
 )

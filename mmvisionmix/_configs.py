@@ -18,7 +18,7 @@ def config_path(name: str) -> str:
         FileNotFoundError: If no config has that name; the message lists the nearest ones.
         ValueError: If a basename stands for several configs; the message lists them.
 
-    Example:
+    Examples:
         >>> _base_ = [__import__('mmvisionmix').config_path('upernet_lkca_s_ade20k')]
     """
     known = _known_configs()

@@ -189,7 +189,7 @@ def test_metadata(tree: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(build_wheel(tree, tmp_path)) as wheel:
         name = next(name for name in wheel.namelist() if name.endswith('/METADATA'))
         fields = Parser().parsestr(wheel.read(name).decode())
-    extras = ['all', 'cls', 'demo', 'det', 'mim', 'seg', 'tests']
+    extras = ['all', 'cls', 'demo', 'det', 'docs', 'mim', 'seg', 'tests']
     requirements = fields.get_all('Requires-Dist')
     assert fields['Version'] == mmvisionmix.__version__
     assert sorted(fields.get_all('Provides-Extra')) == extras

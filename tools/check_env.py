@@ -28,7 +28,7 @@ except ImportError:
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / 'mmvisionmix'
 BASE = ('runtime', 'mminstall')
-EXTRAS = ('cls', 'seg', 'det', 'demo', 'tests')
+EXTRAS = ('cls', 'seg', 'det', 'demo', 'docs', 'tests')
 PYTHON = '>=3.8'
 MEND = 'bash tools/setup_env.sh'
 MEND_SELF = 'python -m pip install --no-deps --no-build-isolation -e .'

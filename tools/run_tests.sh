@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prepares the environment, checks the style, runs the tests.
+# Prepares the environment, checks style and types, runs the tests.
 #
 #     bash tools/run_tests.sh                          all of them, about 15 minutes on 2 cores
 #     bash tools/run_tests.sh tests/test_ops -k fft    what you name, with any option of pytest
@@ -33,5 +33,9 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 
 say 'Checking the style: ruff check'
 python -m ruff check .
+if [[ "$STACK" == classic ]]; then  # one torch, as its types change from release to release
+    say 'Checking the types of mixers and backbones: mypy'
+    python -m mypy
+fi
 say "Running the tests: pytest $*"
 python -m pytest -q "$@"

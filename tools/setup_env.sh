@@ -14,7 +14,7 @@ set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 STACK="${STACK:-classic}"
-EXTRAS='cls seg demo tests'
+EXTRAS='cls seg demo docs tests'
 case "$STACK" in
     classic)
         VENV="$ROOT/.venv" PINS="$ROOT/requirements/classic.txt" PYTHONS='3.8 to 3.11'

@@ -18,8 +18,8 @@ from mmvisionmix.registry import HOOKS
 LAST = 'last_checkpoint'  # the file in which MMEngine notes the last checkpoint's path
 UNFINISHED = '.unfinished'  # ends the names of files that are being written
 BACKEND = 'mmvisionmix_whole_files'
-# No space on the device, over the quota, over the limit of a file's size.
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No space on the device, over the quota, over the limit of a file's size."""
 
 
 class DiskFullError(OSError):

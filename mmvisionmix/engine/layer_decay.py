@@ -18,7 +18,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     them; that of its last block is multiplied by the rate, that of the block before by its square,
     and so on; see :meth:`BaseBackbone.get_layer_depth`.
 
-    Example:
+    Examples:
         >>> optim_wrapper = dict(
         ...     constructor='mmvisionmix.LayerDecayOptimWrapperConstructor',
         ...     paramwise_cfg=dict(layer_decay_rate=0.8, norm_decay_mult=0.))

@@ -24,7 +24,8 @@ def may_fuse_gelu(x: Tensor, weight: Tensor) -> bool:
     if torch._C._len_torch_dispatch_stack():
         return False
     return (x.device.type == 'cpu' and x.dtype == weight.dtype == torch.float32
-            and torch.backends.mkldnn.enabled and torch.backends.mkldnn.is_available()
+            and torch.backends.mkldnn.is_available()
+            and torch.backends.mkldnn.enabled  # type: ignore[attr-defined]  # a hidden property
             and not autocasts_on_cpu())
 
 

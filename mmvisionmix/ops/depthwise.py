@@ -8,7 +8,7 @@ gradient is itself a depthwise convolution, of the output's gradient with the ke
 degrees, and takes as long as the forward pass. The gradient of the kernels is quick for 3 x 3, and
 forty times as slow for 5 x 5, where it is put together from four quick ones.
 """
-from typing import Optional, Sequence, Tuple, Union
+from typing import Any, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -51,28 +51,29 @@ class _DepthwiseConv(torch.autograd.Function):
         return F.conv2d(x, weight, bias, stride, padding, groups=x.shape[1])
 
     @staticmethod
-    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
         x, weight, _, ctx.stride, padding = inputs
         ctx.padding = weight.shape[2] // 2 if padding == 'same' else padding
         ctx.save_for_backward(x, weight)
         ctx.save_for_forward(x, weight)
 
     @staticmethod
-    def jvp(ctx, dx: Tensor, dweight: Tensor, dbias: Optional[Tensor], *settings: None) -> Tensor:
+    def jvp(ctx: Any, dx: Tensor, dweight: Tensor, dbias: Optional[Tensor],
+            *settings: None) -> Tensor:
         x, weight = ctx.saved_tensors
         rest = ctx.stride, ctx.padding, 1, x.shape[1]
         return F.conv2d(dx, weight, dbias, *rest) + F.conv2d(x, dweight, None, *rest)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
         x, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
         grad_x, grad_weight, grad_bias = _gradients(
             grad, x.to(grad.dtype), weight.to(grad.dtype), ctx.stride, ctx.padding, wanted)
         # Autocast, which lowers the output's precision, gives gradients of the inputs' own.
-        return (grad_x.to(x.dtype) if wanted[0] else None,
-                grad_weight.to(weight.dtype) if wanted[1] else None,
-                grad_bias.to(weight.dtype) if wanted[2] else None, None, None)
+        return (None if grad_x is None else grad_x.to(x.dtype),
+                None if grad_weight is None else grad_weight.to(weight.dtype),
+                None if grad_bias is None else grad_bias.to(weight.dtype), None, None)
 
 
 def _gradients(grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int,

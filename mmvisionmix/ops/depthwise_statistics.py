@@ -22,7 +22,7 @@ means::
 """
 from functools import lru_cache
 from itertools import product
-from typing import Tuple
+from typing import Any, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -113,17 +113,18 @@ class _Correlation(torch.autograd.Function):
         return _sum_and_edges(x, _correlate(x, x))
 
     @staticmethod
-    def setup_context(ctx, inputs: tuple, output: tuple) -> None:
+    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
         ctx.save_for_backward(*inputs)
         ctx.save_for_forward(*inputs)
 
     @staticmethod
-    def jvp(ctx, dx: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+    def jvp(ctx: Any, dx: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
         x, = ctx.saved_tensors
         return _sum_and_edges(dx, _correlate(x, dx) + _correlate(dx, x))
 
     @staticmethod
-    def backward(ctx, total: Tensor, correlation: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+    def backward(ctx: Any, total: Tensor, correlation: Tensor, rows: Tensor,
+                 cols: Tensor) -> Tensor:
         x, = ctx.saved_tensors
         kernels = F.pad(correlation, (0, 0, 2, 0))
         kernels = (kernels + kernels.flip(1, 2))[:, None]

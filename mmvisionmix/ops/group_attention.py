@@ -169,7 +169,8 @@ def fold_group_weights(weights: GroupAttentionWeights, num_heads: int) -> Folded
         project_bias = None
     else:
         project_bias = torch.cat([torch.zeros_like(values_bias)] * len(branches) +
-                                 [branch.value_bias for branch in branches])
+                                 [branch.value_bias for branch in branches
+                                  if branch.value_bias is not None])
     projs = [weights.proj if branch.proj is None else branch.proj for branch in branches]
     bias = reduce(torch.add, weights.biases)  # stacked, their gradients would share memory
     heads = torch.eye(num_heads, device=query.device).to(query.dtype) * scale
@@ -177,7 +178,7 @@ def fold_group_weights(weights: GroupAttentionWeights, num_heads: int) -> Folded
         scale * torch.bmm(query, weights.key.unflatten(0, (num_heads, -1))).flatten(0, 1),
         torch.cat([branch.key for branch in branches] + [branch.value for branch in branches]),
         project_bias,
-        torch.cat([proj.t().unflatten(0, (num_heads, -1)) for proj in projs]),
+        torch.cat([proj.t().unflatten(0, (num_heads, -1)) for proj in projs if proj is not None]),
         F.pad(bias[None, None], (0, 0, 0, 0, 0, len(branches) * num_heads - 1)),
         heads.repeat_interleave(query.shape[2], 1)[:, None])
 
@@ -220,7 +221,7 @@ def _mix_literal(x: Tensor, weights: GroupAttentionWeights, num_heads: int) -> T
         value = F.linear(groups, branch.value, branch.value_bias)
         out = _attend(query, key, value, num_heads)
         branches.append(out if branch.proj is None else F.linear(out, branch.proj))
-    mixed = sum(branches)
+    mixed = reduce(torch.add, branches)
     mixed = mixed if weights.proj is None else F.linear(mixed, weights.proj)
     return (mixed + sum(weights.biases)).transpose(1, 2).unflatten(2, x.shape[2:])
 

@@ -180,6 +180,8 @@ def _project(x: Tensor, weight: Tensor, bias: Optional[Tensor] = None) -> Tensor
 
 def _importance(means: Tensor, weights: PartitionAttentionWeights, present: Tensor) -> Tensor:
     """m of Eq. 9 for means (..., K, d) of partitions that ``present`` (..., K) has tokens for."""
+    assert weights.squeeze is not None and weights.squeeze_bias is not None
+    assert weights.excite is not None  # all three are there where Eq. 9 is
     dtype = means.dtype
     hidden = F.linear(means, weights.squeeze.to(dtype), weights.squeeze_bias.to(dtype)).relu()
     logits = (hidden * weights.excite.to(dtype)).sum(-1)
@@ -233,7 +235,7 @@ def _mix_packed(x: Tensor, codes: Tensor, weights: PartitionAttentionWeights,
         intra = _attend_within(_by_group(x, heads), value, members, counts, rescale)
         mixed = _project(intra.to(x.dtype).view_as(x), weights.intra, weights.bias).flatten(2)
     if weights.inter is not None:
-        means = _attend_between(value, members, counts, weights)  # (B, h * K, D)
+        means = _attend_between(value, members, counts, weights, weights.inter)  # (B, h * K, D)
         mixed = torch.baddbmm(
             mixed, means.transpose(1, 2).to(mixed.dtype), members.flatten(1, 2).to(mixed.dtype))
     return mixed.view_as(x)
@@ -251,14 +253,14 @@ def _attend_within(x: Tensor, value: Tensor, members: Tensor, counts: Tensor,
 
 
 def _attend_between(value: Tensor, members: Tensor, counts: Tensor,
-                    weights: PartitionAttentionWeights) -> Tensor:
+                    weights: PartitionAttentionWeights, inter: Tensor) -> Tensor:
     """Eq. 8 and 9, projected, for values (B, h, d, N): what partitions add, (B, h * K, D)."""
     heads = value.shape[1]
     with full_precision(value.device):
         means = torch.matmul(members, value.transpose(2, 3))  # (B, h, K, d)
         means = means / counts.clamp(min=1)[..., None]
         means = means * _importance(means, weights, counts > 0)[..., None]
-        projs = weights.inter.to(value.dtype).t().unflatten(0, (heads, -1))  # (h, d, D)
+        projs = inter.to(value.dtype).t().unflatten(0, (heads, -1))  # (h, d, D)
         mixed = torch.bmm(means.transpose(0, 1).flatten(1, 2), projs)  # (h, B * K, D)
         return mixed.unflatten(1, (len(value), -1)).transpose(0, 1).flatten(1, 2)
 

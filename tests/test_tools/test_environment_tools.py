@@ -96,7 +96,7 @@ def test_both_stacks_hold_the_same_codebases(check_env: ModuleType) -> None:
         check_env.read_requirements(TOOLS.parent / f'requirements/{stack}.txt')
         for stack in ('classic', 'modern'))
     for name in ('mmcv', 'mmcv-lite', 'mmdet', 'mmengine', 'mmpretrain', 'mmsegmentation',
-                 'openmim', 'ruff'):
+                 'mypy', 'openmim', 'ruff'):
         assert classic[name] == modern[name] != SpecifierSet()
     assert not (classic['torch'] == modern['torch'] or classic['numpy'] == modern['numpy'])
 

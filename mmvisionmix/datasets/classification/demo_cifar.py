@@ -4,7 +4,7 @@
 mmpretrain's ``CIFAR10`` compares the checksums of all files with those of the real data set, and
 downloads that one if they differ. It would refuse, and overwrite, any other content.
 """
-from typing import List
+from typing import Any, List
 
 from mmengine.fileio import exists, join_path
 from mmpretrain.datasets import CIFAR10, CIFAR100
@@ -37,7 +37,7 @@ class DemoCIFAR10(CIFAR10):
     test_list = _without_checksum(CIFAR10.test_list)
     meta = {**CIFAR10.meta, 'md5': None}
 
-    def __init__(self, data_root: str, **kwargs) -> None:
+    def __init__(self, data_root: str, **kwargs: Any) -> None:
         super().__init__(data_root=data_root, **{**kwargs, 'download': False})
 
     def load_data_list(self) -> List[dict]:

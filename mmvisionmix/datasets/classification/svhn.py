@@ -1,7 +1,7 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """SVHN, photographed house numbers: Netzer et al., "Reading Digits in Natural Images", 2011."""
 from io import BytesIO
-from typing import List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 import numpy as np
 from mmengine.fileio import get, join_path
@@ -50,7 +50,7 @@ class SVHN(BaseDataset):
                  data_root: str,
                  split: str = 'train',
                  metainfo: Optional[dict] = None,
-                 **kwargs) -> None:
+                 **kwargs: Any) -> None:
         self.split = known_split(split, ('train', 'test', 'extra'))
         super().__init__(ann_file='', metainfo=metainfo, data_root=data_root, **kwargs)
 

@@ -1,6 +1,6 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """Tiny ImageNet: 200 classes of ImageNet at 64x64 pixels, from Stanford's course CS231n."""
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from mmengine.fileio import join_path, list_dir_or_file, list_from_file
 from mmpretrain.datasets import BaseDataset
@@ -52,7 +52,7 @@ class TinyImageNet(BaseDataset):
                  data_root: str,
                  split: str = 'train',
                  metainfo: Optional[dict] = None,
-                 **kwargs) -> None:
+                 **kwargs: Any) -> None:
         self.split = known_split(split, ('train', 'val'))
         super().__init__(ann_file='', metainfo=metainfo, data_root=data_root, **kwargs)
 

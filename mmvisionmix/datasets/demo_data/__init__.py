@@ -8,20 +8,18 @@ photographs before a background of another. SVHN's layout gets real handwritten 
 are written in the exact layout of the public data sets, so that the loading code of the OpenMMLab
 packages runs on them unchanged.
 
-=====================  =======================================================
-``photographs``        the ten photographs, their credits, their train/val parts
-``recipe``             how many pictures, and from which seed
-``scenes``             random crops, wavy partitions, and collages made of both
-``pictures``           views of single photographs
-``blobs``              smooth random shapes, as polygons and masks
-``objects``            pictures with objects: blobs filled with photographs
-``owned_folder``       writing into a folder without touching anyone's files
-``ade20k``             the layout of ADE20K (semantic segmentation)
-``coco``               the layout of COCO 2017 (detection, instance segmentation)
-``cifar``              the layouts of CIFAR-10 and CIFAR-100 (classification)
-``svhn``               the layout of SVHN (classification)
-``image_folders``      the layouts of Tiny ImageNet and ImageNet (classification)
-=====================  =======================================================
+- ``photographs``: the ten photographs, their credits, their train/val parts
+- ``recipe``: how many pictures, and from which seed
+- ``scenes``: random crops, wavy partitions, and collages made of both
+- ``pictures``: views of single photographs
+- ``blobs``: smooth random shapes, as polygons and masks
+- ``objects``: pictures with objects: blobs filled with photographs
+- ``owned_folder``: writing into a folder without touching anyone's files
+- ``ade20k``: the layout of ADE20K (semantic segmentation)
+- ``coco``: the layout of COCO 2017 (detection, instance segmentation)
+- ``cifar``: the layouts of CIFAR-10 and CIFAR-100 (classification)
+- ``svhn``: the layout of SVHN (classification)
+- ``image_folders``: the layouts of Tiny ImageNet and ImageNet (classification)
 """
 
 from .ade20k import write_ade20k

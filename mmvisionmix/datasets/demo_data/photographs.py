@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 SPLITS = ('train', 'val')
+"""Names of the splits."""
 CREDITS = 'CREDITS.txt'
 """Name of the file in a data set that :func:`credits_text` is written to."""
 TRAIN_SHARE = 0.6
@@ -88,6 +89,7 @@ PHOTOGRAPHS = (
         '(scikit-learn names danielbuechele)',
         'CC BY 2.0, https://creativecommons.org/licenses/by/2.0/'),
 )
+"""What demo data are made of, in the order of their labels."""
 CLASSES = tuple(photograph.name for photograph in PHOTOGRAPHS)
 """Class names; class ``i`` is photograph ``i``."""
 PALETTE = tuple(photograph.color for photograph in PHOTOGRAPHS)

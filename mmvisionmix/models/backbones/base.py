@@ -23,8 +23,9 @@ def drop_path_rates(rate: float, depth: int) -> List[float]:
 
 
 def _as_list(init_cfg: Union[dict, List[dict], None]) -> List[dict]:
-    given = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
-    given = [] if init_cfg is None else list(given)
+    given: List[dict] = []
+    if init_cfg is not None:
+        given = list(init_cfg) if isinstance(init_cfg, (list, tuple)) else [init_cfg]
     if not all(isinstance(cfg, dict) and 'type' in cfg for cfg in given):
         raise ValueError(f'init_cfg must be None, a dict with a type, or a list of such, got '
                          f'{init_cfg!r}')
@@ -136,10 +137,10 @@ class BaseBackbone(BaseModule):
             wanted = 'one value per stage' if per_stage else 'one number for each key'
             raise ValueError(f'an arch dict of {cls.__name__} has {wanted}, got {arch}')
         for key, value in arch.items():
-            if key in cls.fractional_settings and not (isinstance(value, Real) and value > 0):
-                raise ValueError(f'arch.{key} must be a number above 0, got {value!r}')
             if key not in cls.fractional_settings:
                 check_whole_numbers(**{f'arch.{key}': value})
+            elif not isinstance(value, Real) or not float(value) > 0:
+                raise ValueError(f'arch.{key} must be a number above 0, got {value!r}')
 
     def set_out_indices(self, out_indices: Union[int, Sequence[int]],
                         depths: Sequence[int]) -> None:

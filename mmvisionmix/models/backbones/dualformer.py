@@ -123,7 +123,7 @@ class DualFormer(PyramidBackbone):
     Raises:
         ValueError: If an option is none of those above, or has not one value per stage.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from mmvisionmix.models import DualFormer
         >>> backbone = DualFormer('xs').eval()
@@ -197,13 +197,16 @@ class DualFormer(PyramidBackbone):
             return PreNormBlock(
                 dims[stage], mixer, settings['mlp_ratios'][stage], drop_rate, rates[index])
 
+        def make_downsample(stage: int) -> nn.Module:
+            if stage == 0:
+                return nn.Identity()
+            return ConvNorm(dims[stage - 1], dims[stage], 3, 2, 1, norm_cfg=norm_cfg)
+
         rates = drop_path_rates(drop_path_rate, sum(depths))
         starts = [sum(depths[:i]) for i in range(self.num_stages)]
         self.stem = Stem(in_channels, dims[0], norm_cfg)
         self.stages = nn.ModuleList(
-            Stage(ConvNorm(dims[i - 1], dims[i], 3, 2, 1, norm_cfg=norm_cfg)
-                  if i else nn.Identity(),
-                  [make_block(i, starts[i] + j) for j in range(depths[i])])
+            Stage(make_downsample(i), [make_block(i, starts[i] + j) for j in range(depths[i])])
             for i in range(self.out_indices[-1] + 1))
         self.norms = nn.ModuleDict({str(i): ChannelNorm(dims[i]) for i in self.out_indices})
         self.freeze_stages()

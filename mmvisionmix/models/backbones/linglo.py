@@ -53,7 +53,9 @@ class PatchEmbedding(BaseModule):
         padding = 0 if kernel_size == stride else kernel_size // 2
         self.conv = nn.Conv2d(in_channels, embed_dims, kernel_size, stride, padding)
         self.norm = nn.LayerNorm(in_channels if norm_first else embed_dims)
-        self.position = PositionEmbedding(embed_dims, pos_grid) if pos_grid else nn.Identity()
+        self.position: nn.Module = nn.Identity()
+        if pos_grid:
+            self.position = PositionEmbedding(embed_dims, pos_grid)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, H, W, C) to (B, H', W', C')."""
@@ -167,7 +169,7 @@ class LinGlo(BaseBackbone):
     Raises:
         ValueError: If an option is none of those above, or has not one value per stage.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from mmvisionmix.models import LinGlo
         >>> backbone = LinGlo('b0').eval()
@@ -233,15 +235,15 @@ class LinGlo(BaseBackbone):
             channels, heads = dims[stage], settings['num_heads'][stage]
             if layout[stage] == 'c':
                 return ConvBlock(channels, norm_cfg, rate)
-            mixer = (
-                SelfAttention(channels, heads) if attention == 'dot-product' else
-                KeyOnlyAttention(channels, heads, inner_per_head, drop_rate, impl))
+            mixer: nn.Module
+            if attention == 'dot-product':
+                mixer = SelfAttention(channels, heads)
+            else:
+                mixer = KeyOnlyAttention(channels, heads, inner_per_head, drop_rate, impl)
             hidden = channels * settings['mlp_ratios'][stage]
-            local = (
-                ConditionalPositionalEncoding(
-                    hidden, *ENCODINGS[encoding], norm_cfg,
-                    'literal' if impl == 'literal' else 'auto')
-                if encoding else None)
+            local = None if encoding is None else ConditionalPositionalEncoding(
+                hidden, *ENCODINGS[encoding], norm_cfg,
+                'literal' if impl == 'literal' else 'auto')
             return HybridBlock(channels, mixer, ConvFFN(channels, hidden, local, drop_rate), rate)
 
         embeddings = self._make_embeddings(
@@ -293,7 +295,8 @@ class LinGlo(BaseBackbone):
                                      f'{channels[i + 1]} after {channels[i]}')
                 embeddings.append(nn.Identity())
                 continue
-            grid = grid and tuple(-(-side // strides[i]) for side in grid)
+            if grid is not None:
+                grid = -(-grid[0] // strides[i]), -(-grid[1] // strides[i])
             embeddings.append(
                 PatchEmbedding(
                     channels[i], channels[i + 1], strides[i], kernels[i], i > 0, grid))

@@ -91,7 +91,7 @@ class LKCAViT(BaseBackbone):
         init_cfg (dict | list[dict], optional): Initialisation config. Defaults to truncated normal
             linear layers with a standard deviation of 0.02.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from mmvisionmix.models import LKCAViT
         >>> backbone = LKCAViT('s', img_size=512, out_indices=(2, 5, 8, 11))
@@ -159,9 +159,11 @@ class LKCAViT(BaseBackbone):
         rates = drop_path_rates(drop_path_rate, depth)
         self.stages = nn.ModuleList()
         for i in range(self.out_indices[-1] + 1):
-            mixer = (
-                SelfAttention(self.embed_dims, num_heads) if i in attention else
-                LargeKernelAttention(self.embed_dims, grid, impl, interpolate_kernel))
+            mixer: nn.Module
+            if i in attention:
+                mixer = SelfAttention(self.embed_dims, num_heads)
+            else:
+                mixer = LargeKernelAttention(self.embed_dims, grid, impl, interpolate_kernel)
             self.stages.append(
                 LKCABlock(mixer, self.embed_dims, settings['mlp_ratio'], drop_rate, rates[i]))
         self.norms = nn.ModuleDict(

@@ -71,7 +71,7 @@ class MCGANet(PyramidBackbone):
     Raises:
         ValueError: If an option is none of those above, or has not one value per stage.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from mmvisionmix.models import MCGANet
         >>> backbone = MCGANet().eval()

@@ -23,7 +23,7 @@ def check_rates(**arguments: Any) -> None:
         ValueError: If one is not; names it.
     """
     for name, value in arguments.items():
-        if not isinstance(value, Real) or not 0 <= value < 1:
+        if not isinstance(value, Real) or not 0 <= float(value) < 1:
             raise ValueError(f'{name} must be at least 0 and below 1, got {value!r}')
 
 

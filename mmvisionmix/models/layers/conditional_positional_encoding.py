@@ -95,8 +95,7 @@ class ConditionalPositionalEncoding(BaseModule):
             weight, bias = self._merge()
             self.merged = DepthwiseConv2d(
                 self.channels, self.channels, 3, padding=1).to(weight)
-            self.merged.weight.copy_(weight)
-            self.merged.bias.copy_(bias)
+            self.merged.load_state_dict(dict(weight=weight, bias=bias))
             self.branches = nn.ModuleList()
 
     def _may_merge(self, x: Tensor) -> bool:

@@ -66,9 +66,9 @@ class ConvNorm(BaseModule):
             DepthwiseConv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
             if groups == in_channels else nn.Conv2d(
                 in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False))
-        self.norm: Optional[nn.Module] = build_norm_layer(
-            norm_cfg or dict(type='BN'), out_channels)[1]
-        self.eps = self.norm.eps
+        norm = build_norm_layer(norm_cfg or dict(type='BN'), out_channels)[1]
+        self.norm: Optional[nn.Module] = norm
+        self.eps: float = norm.eps
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, in_channels, H, W) to (B, out_channels, H', W')."""
@@ -89,6 +89,7 @@ class ConvNorm(BaseModule):
             var (Tensor, optional): Their variance. Defaults to None: the running variance.
         """
         if self.norm is None:
+            assert self.conv.bias is not None  # switch_to_deploy gave it one
             return Convolution(self.conv.weight, self.conv.bias)
         norm = self.norm.state_dict(keep_vars=True)
         if mean is not None:
@@ -105,6 +106,7 @@ class ConvNorm(BaseModule):
             count (int): Number of images times positions, more than 1.
         """
         norm = self.norm
+        assert norm is not None  # a folded norm tracks nothing
         norm.num_batches_tracked += 1
         share = 1 / norm.num_batches_tracked.item() if norm.momentum is None else norm.momentum
         norm.running_mean.lerp_(mean, share)

@@ -128,7 +128,7 @@ class GroupAttention(BaseModule):
                 None if single else self.projs[i].weight) for i, conv in enumerate(self.convs))
         return GroupAttentionWeights(
             self.tokens, self.query.weight, self.query.bias, self.key.weight, self.value.weight,
-            self.value.bias, self.pooled.weight if single else None,
+            self.value.bias, None if self.pooled is None else self.pooled.weight,
             self.norm.weight, self.norm.bias, self.expand.weight, self.expand.bias,
             self.reduce.weight, self.reduce.bias, branches,
             self.projs[0].weight if single else None,

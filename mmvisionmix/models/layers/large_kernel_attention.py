@@ -50,7 +50,7 @@ class LargeKernelAttention(BaseModule):
         self.grid_size = grid_size
         self.impl = impl
         self.interpolate_kernel = interpolate_kernel
-        self.value = nn.Linear(embed_dims, embed_dims, bias=False)
+        self.value: nn.Module = nn.Linear(embed_dims, embed_dims, bias=False)
         self.kernel = nn.Parameter(torch.zeros(2 * grid_size[0] - 1, 2 * grid_size[1] - 1))
         self.proj = nn.Linear(embed_dims, embed_dims)
 

@@ -57,8 +57,9 @@ class MBConv(BaseModule):
             hidden, hidden, 3, padding=1, groups=hidden, norm_cfg=norm_cfg)
         self.project = ConvNorm(hidden, channels, norm_cfg=norm_cfg)
         self.act = GELU()
-        self.excitation = (
-            SqueezeExcitation(channels, squeezed_channels) if squeezed_channels else nn.Identity())
+        self.excitation: nn.Module = nn.Identity()
+        if squeezed_channels:
+            self.excitation = SqueezeExcitation(channels, squeezed_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C, H, W) to the same shape."""

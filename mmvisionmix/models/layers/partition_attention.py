@@ -84,16 +84,18 @@ class PartitionAttention(BaseModule):
         vectors = draw_hash_vectors(
             groups, num_partitions.bit_length() - 1, embed_dims // groups, hash_seed)
         self.register_buffer('hash_vectors', torch.empty(vectors.shape).copy_(vectors))
-        self.shrink = nn.Identity() if reduction == 1 else ConvNorm(
-            embed_dims, embed_dims, 2 * reduction - 1, reduction, reduction - 1, embed_dims,
-            norm_cfg)
+        self.shrink: nn.Module = nn.Identity()
+        if reduction > 1:
+            self.shrink = ConvNorm(
+                embed_dims, embed_dims, 2 * reduction - 1, reduction, reduction - 1, embed_dims,
+                norm_cfg)
         self.value = nn.Conv2d(embed_dims, embed_dims, 1)
         if 'inter' in self.paths:
             squeezed = max(embed_dims // num_heads // 4, 4)
             self.squeeze = nn.Linear(embed_dims // num_heads, squeezed)
             self.excite = nn.Linear(squeezed, 1, bias=False)  # softmax would not see a bias
         self.proj = nn.Conv2d(embed_dims * len(self.paths), embed_dims, 1)
-        self.grow = nn.Identity() if reduction == 1 else nn.Sequential(
+        self.grow: nn.Module = nn.Identity() if reduction == 1 else nn.Sequential(
             nn.Conv2d(embed_dims, embed_dims * reduction**2, 1), nn.PixelShuffle(reduction))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -126,6 +128,7 @@ class PartitionAttention(BaseModule):
 
     def _weights(self) -> PartitionAttentionWeights:
         inter = 'inter' in self.paths
+        assert self.value.bias is not None and self.proj.bias is not None
         projs = dict(zip(self.paths, self.proj.weight.flatten(1).chunk(len(self.paths), 1)))
         return PartitionAttentionWeights(
             self.value.weight.flatten(1), self.value.bias,

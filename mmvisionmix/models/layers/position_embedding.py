@@ -1,5 +1,5 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-from typing import Any, Optional, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -7,12 +7,12 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 
-def resize_pos_embed(pos_embed: Tensor, grid: Tuple[int, int]) -> Tensor:
+def resize_pos_embed(pos_embed: Tensor, grid: Sequence[int]) -> Tensor:
     """Resizes a position embedding bicubically.
 
     Args:
         pos_embed (Tensor): Shape (1, C, H, W).
-        grid (tuple[int, int]): The target size (H', W').
+        grid (Sequence[int]): The target size (H', W').
 
     Returns:
         Tensor: Shape (1, C, H', W'); the input itself if it has that size already.
