@@ -173,7 +173,7 @@ def fold_group_weights(weights: GroupAttentionWeights, num_heads: int) -> Folded
 def _mix_literal(x: Tensor, weights: GroupAttentionWeights, num_heads: int) -> Tensor:
     tokens = x.flatten(2).transpose(1, 2).contiguous()  # (B, N, D)
     query = F.linear(weights.tokens, weights.query, weights.query_bias)
-    query = query.expand(len(x), -1, -1)
+    query = query.expand(x.shape[0], -1, -1)
     key = F.linear(tokens, weights.key)
     value = F.linear(tokens, weights.value, weights.value_bias)
     groups = _mix_groups(_attend(query, key, value, num_heads), weights)  # (B, G, D)
@@ -226,13 +226,13 @@ def _mix_folded(x: Tensor, weights: GroupAttentionWeights, folded: FoldedGroupWe
     if x.is_contiguous():
         return torch.bmm(values.transpose(1, 2), attention).view_as(x)
     mixed = torch.bmm(attention.transpose(1, 2), values)
-    return mixed.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+    return mixed.transpose(1, 2).view_as(x)
 
 
 def _pool_groups(x: Tensor, weights: GroupAttentionWeights, folded: FoldedGroupWeights) -> Tensor:
     """Eq. 3 for tokens (B, D, N): the groups, shape (B, G, D)."""
     num_heads = len(folded.heads)
-    attention = torch.bmm(folded.queries.expand(len(x), -1, -1), x).softmax(2)  # (B, h * G, N)
+    attention = torch.bmm(folded.queries.expand(x.shape[0], -1, -1), x).softmax(2)  # (B, h * G, N)
     pooled = torch.bmm(attention.to(x.dtype), x.transpose(1, 2))  # (B, h * G, D)
     pooled = pooled.unflatten(1, (num_heads, -1))
     value = weights.value.unflatten(0, (num_heads, -1)).transpose(1, 2)  # (h, D, d)
@@ -244,7 +244,7 @@ def _project_heads(x: Tensor, matrices: Tensor, bias: Optional[Tensor] = None) -
     """(B, h, G, a) times (h, a, b); torch.matmul would copy the matrices for every image."""
     rows = x.transpose(0, 1).flatten(1, 2)  # (h, B * G, a)
     mixed = torch.bmm(rows, matrices) if bias is None else torch.baddbmm(bias, rows, matrices)
-    return mixed.unflatten(1, (len(x), -1)).transpose(0, 1)
+    return mixed.unflatten(1, (-1, x.shape[2])).transpose(0, 1)
 
 
 _IMPLS = ('auto', 'literal', 'folded')

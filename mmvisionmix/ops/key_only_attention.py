@@ -155,7 +155,7 @@ def _mix_merged(x: Tensor, weights: KeyOnlyWeights, folded: FoldedKeyOnlyWeights
 
 
 def _mix_collapsed(x: Tensor, weights: KeyOnlyWeights, folded: FoldedKeyOnlyWeights) -> Tensor:
-    batch = len(x)
+    batch = x.shape[0]
     context = _pool_keys(x, weights, folded)  # (B, D)
     gate = folded.gate * context[:, None]  # diag(G) from the right, (B, D, D)
     matrix = torch.baddbmm(
@@ -167,7 +167,7 @@ def _mix_collapsed(x: Tensor, weights: KeyOnlyWeights, folded: FoldedKeyOnlyWeig
 def _pool_keys(x: Tensor, weights: KeyOnlyWeights, folded: FoldedKeyOnlyWeights) -> Tensor:
     """The context G, shape (B, D), pooled from tokens instead of keys."""
     heads, head_dims = weights.saliency.shape
-    saliency = folded.saliency.expand(len(x), -1, -1)
+    saliency = folded.saliency.expand(x.shape[0], -1, -1)
     attention = torch.bmm(saliency, x.transpose(1, 2)).softmax(2)  # (B, h, N)
     pooled = torch.bmm(attention.to(x.dtype), x)  # (B, h, D); autocast gives a softmax in float32
     key = weights.key.unflatten(0, (heads, head_dims)).transpose(1, 2)  # (h, D, d)

@@ -179,6 +179,8 @@ class LKCAViT(BaseBackbone):
             patch_size), ceil(width / patch_size)).
         """
         x, grid = self.stem(x)  # (B, H*W, C)
+        if torch.jit.is_tracing():
+            grid = tuple(map(int, grid))  # a traced graph is for one grid; see docs/deploy.md
         pos_embed = resize_pos_embed(self.pos_embed, grid)
         x = self.drop(x + pos_embed.flatten(2).transpose(1, 2))
         outs = []
