@@ -188,7 +188,7 @@ class LKCAViT(BaseBackbone):
             x = self.maybe_checkpoint(stage, x, grid)
             if i in self.out_indices:
                 out = self.norms[str(i)](x)
-                outs.append(out.transpose(1, 2).unflatten(2, grid).contiguous())
+                outs.append(out.transpose(1, 2).reshape(-1, self.embed_dims, *grid))
         return tuple(outs)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
