@@ -119,7 +119,9 @@ def mean_and_std(model: nn.Module) -> Optional[Tuple[List[float], List[float]]]:
     preprocessor = getattr(model, 'data_preprocessor', None)
     if getattr(preprocessor, 'mean', None) is None:
         return None
-    return preprocessor.mean.flatten().tolist(), preprocessor.std.flatten().tolist()
+    mean, std = ([round(value, 4) for value in statistic.flatten().tolist()]
+                 for statistic in (preprocessor.mean, preprocessor.std))
+    return mean, std
 
 
 def is_converted_to_rgb(model: nn.Module) -> bool:
@@ -277,6 +279,8 @@ class OnnxModel(nn.Module):
         runtime = require('onnxruntime')
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        # Threads that wait busily would slow what else runs, such as torch in a comparison of both.
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         options.log_severity_level = 3  # errors; it warns of what it optimises away
         self.session = runtime.InferenceSession(
             content, options, providers=['CPUExecutionProvider'])
