@@ -208,10 +208,10 @@ class Classifier(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         for name in [name for name in state_dict if name.startswith(prefix)]:
-            state_dict[prefix + self._rename(name[len(prefix):])] = state_dict.pop(name)
+            state_dict[prefix + self.rename(name[len(prefix):])] = state_dict.pop(name)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def _rename(self, name: str) -> str:
+    def rename(self, name: str) -> str:
         """The name here of a weight of the config's classifier."""
         last = f'backbone.norms.{len(self.feature_info) - 1}.'
         if name.startswith(last) and isinstance(getattr(self, 'head', None), Head) and isinstance(
@@ -219,6 +219,11 @@ class Classifier(nn.Module):
             return name.replace(last, 'head.norm.')
         return name.replace('head.layers.0.fc.', 'head.pre_logits.0.').replace(
             'head.layers.1.fc.', 'head.fc.')
+
+
+def _rename_weights(state_dict: Dict[str, Tensor], model: Classifier) -> Dict[str, Tensor]:
+    """Names as they are here, so that timm finds a classifier that it is to leave out."""
+    return {model.rename(name): value for name, value in state_dict.items()}
 
 
 class Features(nn.Module):
@@ -347,8 +352,9 @@ def _create(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
         indices = _stages(kwargs.get('out_indices'), depth)
         kwargs.update(out_indices=indices, feature_indices=indices)
     return build_model_with_cfg(
-        Classifier, name, pretrained, feature_cfg=dict(feature_cls=Features),
-        backbone_cls=variant.backbone, options=variant.options, hidden=variant.hidden, **kwargs)
+        Classifier, name, pretrained, pretrained_filter_fn=_rename_weights,
+        feature_cfg=dict(feature_cls=Features), backbone_cls=variant.backbone,
+        options=variant.options, hidden=variant.hidden, **kwargs)
 
 
 def _stages(out_indices: Union[int, Sequence[int], None], depth: int) -> Tuple[int, ...]:

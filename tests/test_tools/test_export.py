@@ -285,7 +285,7 @@ def test_pooling_by_products_is_adaptive_pooling(size, bins):
     torch.testing.assert_close(model[0](x), expected)
 
 
-@pytest.mark.parametrize('name', ('mcganet-base', 'configs/linglo_b0_imagenet.py'))
+@pytest.mark.parametrize('name', ('lkca-2.69m', 'configs/linglo_b0_imagenet.py'))
 def test_benchmarks_run_networks_by_onnxruntime(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     images = Images(2, 32, 32, 'maps')
