@@ -209,7 +209,7 @@ def group_attention_maps(x: Tensor, weights: GroupAttentionWeights,
 def _mix_literal(x: Tensor, weights: GroupAttentionWeights, num_heads: int) -> Tensor:
     tokens = x.flatten(2).transpose(1, 2).contiguous()  # (B, N, D)
     query = F.linear(weights.tokens, weights.query, weights.query_bias)
-    query = query.expand(len(x), -1, -1)
+    query = query.expand(x.shape[0], -1, -1)
     key = F.linear(tokens, weights.key)
     value = F.linear(tokens, weights.value, weights.value_bias)
     groups = _mix_groups(_attend(query, key, value, num_heads), weights)  # (B, G, D)
@@ -258,7 +258,7 @@ def _mix_folded(x: Tensor, weights: GroupAttentionWeights, folded: FoldedGroupWe
     if x.is_contiguous():
         return torch.bmm(values.transpose(1, 2), attention).view_as(x)
     mixed = torch.bmm(attention.transpose(1, 2), values)
-    return mixed.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+    return mixed.transpose(1, 2).view_as(x)
 
 
 def _project_groups(groups: Tensor, folded: FoldedGroupWeights, scales: int) -> Tensor:
@@ -273,12 +273,12 @@ def _attend_to_groups(x: Tensor, keys: Tensor, weights: GroupAttentionWeights,
     keys = (keys[:, :, None].contiguous() * folded.heads).flatten(2, 3)  # (S, B, h * G, D)
     logits = torch.cat([torch.bmm(key, _convolve(x, branch).flatten(2))
                         for key, branch in zip(keys, weights.branches)], 1)
-    return logits.unflatten(1, (len(keys) * len(folded.heads), -1)).softmax(2)
+    return logits.unflatten(1, (len(weights.branches) * len(folded.heads), -1)).softmax(2)
 
 
 def _attend_to_tokens(x: Tensor, folded: FoldedGroupWeights) -> Tensor:
     """What tokens (B, D, N) weigh in the groups, by Eq. 3: (B, h * G, N)."""
-    return torch.bmm(folded.queries.expand(len(x), -1, -1), x).softmax(2)
+    return torch.bmm(folded.queries.expand(x.shape[0], -1, -1), x).softmax(2)
 
 
 def _pool_groups(x: Tensor, weights: GroupAttentionWeights, folded: FoldedGroupWeights) -> Tensor:
@@ -296,7 +296,7 @@ def _project_heads(x: Tensor, matrices: Tensor, bias: Optional[Tensor] = None) -
     """(B, h, G, a) times (h, a, b); torch.matmul would copy the matrices for every image."""
     rows = x.transpose(0, 1).flatten(1, 2)  # (h, B * G, a)
     mixed = torch.bmm(rows, matrices) if bias is None else torch.baddbmm(bias, rows, matrices)
-    return mixed.unflatten(1, (len(x), -1)).transpose(0, 1)
+    return mixed.unflatten(1, (-1, x.shape[2])).transpose(0, 1)
 
 
 _IMPLS = ('auto', 'literal', 'folded')

@@ -145,7 +145,7 @@ def key_only_saliency(x: Tensor, folded: FoldedKeyOnlyWeights) -> Tensor:
     Returns:
         Tensor: Weights that sum to one over the tokens, shape (B, h, N).
     """
-    saliency = folded.saliency.expand(len(x), -1, -1)
+    saliency = folded.saliency.expand(x.shape[0], -1, -1)
     return torch.bmm(saliency, x.transpose(1, 2)).softmax(2)
 
 
@@ -169,7 +169,7 @@ def _mix_merged(x: Tensor, weights: KeyOnlyWeights, folded: FoldedKeyOnlyWeights
 
 
 def _mix_collapsed(x: Tensor, weights: KeyOnlyWeights, folded: FoldedKeyOnlyWeights) -> Tensor:
-    batch = len(x)
+    batch = x.shape[0]
     context = _pool_keys(x, weights, folded)  # (B, D)
     gate = folded.gate * context[:, None]  # diag(G) from the right, (B, D, D)
     matrix = torch.baddbmm(

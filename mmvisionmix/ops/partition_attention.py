@@ -230,7 +230,7 @@ def _mix_packed(x: Tensor, codes: Tensor, weights: PartitionAttentionWeights,
         value = _by_group(value, heads)  # (B, h, d, N)
         members = _one_hot(codes, num_partitions, value.dtype)  # (B, h, K, N)
         counts = members.sum(3)
-    mixed = weights.bias[:, None].expand(len(x), -1, -1)
+    mixed = weights.bias[:, None].expand(x.shape[0], -1, -1)
     if weights.intra is not None:
         intra = _attend_within(_by_group(x, heads), value, members, counts, rescale)
         mixed = _project(intra.to(x.dtype).view_as(x), weights.intra, weights.bias).flatten(2)
@@ -262,7 +262,7 @@ def _attend_between(value: Tensor, members: Tensor, counts: Tensor,
         means = means * _importance(means, weights, counts > 0)[..., None]
         projs = inter.to(value.dtype).t().unflatten(0, (heads, -1))  # (h, d, D)
         mixed = torch.bmm(means.transpose(0, 1).flatten(1, 2), projs)  # (h, B * K, D)
-        return mixed.unflatten(1, (len(value), -1)).transpose(0, 1).flatten(1, 2)
+        return mixed.unflatten(1, (-1, members.shape[2])).transpose(0, 1).flatten(1, 2)
 
 
 _IMPLS: Tuple[str, ...] = ('auto', 'literal', 'packed')

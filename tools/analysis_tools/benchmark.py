@@ -60,6 +60,8 @@ class Settings(NamedTuple):
 def prepare(name: str, images: Images, mode: str, settings: Settings) -> partial:
     """Builds a network and returns its inference or its training step, on images that stay."""
     training = mode == 'training'
+    if name.endswith('@onnx') and (settings.device, settings.dtype) != ('cpu', 'float32'):
+        raise ValueError(f'{name} runs on the CPU in float32')
     model = build(name, images, training).to(settings.device)
     x = torch.randn(images.batch, 3, images.height, images.width, device=settings.device)
     if settings.channels_last:

@@ -3,8 +3,10 @@
 
 - ``linglo-b0``: a backbone of this package, FAMILY-ARCH
 - ``linglo-b0@literal``: by the paper's formulas; ``dualformer-s@k-means``: partitions by K-Means
+- ``linglo-b0@onnx``: exported, and run by onnxruntime on the CPU, in float32
 - ``linglo-b0@plain``: as it is trained; without ``@plain`` it is folded for inference
 - ``configs/NAME.py``: the whole network of a config, without data preprocessing
+- ``configs/NAME.py@onnx``: as above
 - ``configs/NAME.py@backbone``: its backbone alone
 - ``timm:pvt_v2_b0``: a peer from timm, folded where timm can
 - ``mmpretrain:resnet50_8xb32_in1k``: a peer from mmpretrain
@@ -17,6 +19,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
+from mmvisionmix.export import OnnxModel, to_onnx
 from mmvisionmix.models import (
     BaseBackbone,
     DualFormer,
@@ -29,7 +32,7 @@ from mmvisionmix.models import (
 FAMILIES: Dict[str, Type[BaseBackbone]] = dict(
     dualformer=DualFormer, linglo=LinGlo, lkca=LKCAViT, mcganet=MCGANet)
 VARIANTS = {'': {}, 'plain': {}, 'literal': dict(impl='literal'),
-            'k-means': dict(partition='k-means')}
+            'k-means': dict(partition='k-means'), 'onnx': {}}
 UNFOLDED = ('plain', 'literal')
 
 
@@ -72,7 +75,13 @@ def build(name: str, images: Images, training: bool = False) -> nn.Module:
     if not training and form not in UNFOLDED and _own_backbone_in(model):
         switch_to_deploy(model)
     model.train(training)  # of which some networks of the codebases return nothing
-    return model
+    return _by_onnxruntime(model, images) if form == 'onnx' and not peer else model
+
+
+def _by_onnxruntime(model: nn.Module, images: Images) -> OnnxModel:
+    if model.training:
+        raise ValueError('onnxruntime runs networks, and trains none')
+    return OnnxModel(to_onnx(model, torch.zeros(images.batch, 3, images.height, images.width)))
 
 
 def _build_own(name: str, form: str, images: Images) -> nn.Module:
@@ -107,8 +116,8 @@ class Pooling(nn.Module):
 
 
 def _build_of_config(path: str, form: str, images: Images) -> nn.Module:
-    if form not in ('', 'backbone', 'plain'):
-        raise ValueError(f'of {path} there are @backbone and @plain, not @{form}')
+    if form not in ('', 'backbone', 'onnx', 'plain'):
+        raise ValueError(f'of {path} there are @backbone, @onnx and @plain, not @{form}')
     cfg = Config.fromfile(path)
     if 'img_size' in cfg.model.backbone:
         cfg.model.backbone.img_size = (images.height, images.width)

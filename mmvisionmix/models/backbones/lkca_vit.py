@@ -181,6 +181,8 @@ class LKCAViT(BaseBackbone):
             patch_size), ceil(width / patch_size)).
         """
         x, grid = self.stem(x)  # (B, H*W, C)
+        if torch.jit.is_tracing():
+            grid = tuple(map(int, grid))  # a traced graph is for one grid; see docs/deploy.md
         pos_embed = resize_pos_embed(self.pos_embed, grid)
         x = self.drop(x + pos_embed.flatten(2).transpose(1, 2))
         outs = []
@@ -188,7 +190,7 @@ class LKCAViT(BaseBackbone):
             x = self.maybe_checkpoint(stage, x, grid)
             if i in self.out_indices:
                 out = self.norms[str(i)](x)
-                outs.append(out.transpose(1, 2).unflatten(2, grid).contiguous())
+                outs.append(out.transpose(1, 2).reshape(-1, self.embed_dims, *grid))
         return tuple(outs)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:

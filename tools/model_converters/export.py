@@ -1,0 +1,252 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Writes a trained model as ONNX or TorchScript, for inference without MMEngine.
+
+    python tools/model_converters/export.py CONFIG CHECKPOINT --format onnx --out FILE
+        [--size HxW] [--dynamic-batch] [--dynamic-size] [--normalize] [--backbone] [--resize]
+
+Classifiers and segmentors give logits, detectors the maps of their neck, backbones theirs. The
+backbone is folded for inference (see reparameterize.py). The file is run on random images, of
+other batches and sizes too where they are dynamic, and written only if its outputs are those of the
+model before it was folded.
+"""
+import argparse
+import copy
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import torch
+from mmengine.config import Config, DictAction
+from reparameterize import image_size, load_config, load_model, relative_error
+from torch import Tensor, nn
+
+from mmvisionmix.complexity import DETECTION_SIZE
+from mmvisionmix.export import (
+    FORMATS,
+    OPSET,
+    Exportable,
+    load_exported,
+    require,
+    size_multiple,
+    to_onnx,
+    to_torchscript,
+)
+from mmvisionmix.models import switch_to_deploy
+
+Size = Tuple[int, int]
+
+
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file of a trained model, plain or folded')
+    parser.add_argument('--out', type=Path, required=True, help='file to write')
+    parser.add_argument('--format', choices=FORMATS, default='onnx', help='(default: %(default)s)')
+    parser.add_argument(
+        '--size', type=read_size, metavar='HxW',
+        help="pixels of an image (default: the config's; 800x1280 of a detector)")
+    parser.add_argument('--batch', type=int, default=1, help='images (default: %(default)s)')
+    parser.add_argument('--dynamic-batch', action='store_true', help='take any number of images')
+    parser.add_argument(
+        '--dynamic-size', action='store_true',
+        help='take images of any size, where the model allows it')
+    parser.add_argument(
+        '--normalize', action='store_true',
+        help="subtract the config's mean and divide by its std inside the file")
+    parser.add_argument(
+        '--backbone', action='store_true', help='leave out what follows the backbone')
+    parser.add_argument(
+        '--resize', action='store_true', help="enlarge a segmentor's logits to the image's size")
+    parser.add_argument(
+        '--opset', type=int, default=OPSET, help='of ONNX (default: %(default)s)')
+    parser.add_argument(
+        '--tolerance', type=float, default=1e-4,
+        help='largest relative error of an output (default: %(default)s)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='settings that override the config, e.g. model.backbone.arch=b')
+    args = parser.parse_args(argv)
+    if args.batch < 1:
+        parser.error(f'--batch must be positive, got {args.batch}')
+    return args
+
+
+def read_size(text: str) -> Size:
+    """Reads ``HEIGHTxWIDTH``."""
+    sides = text.split('x')
+    if len(sides) != 2 or not all(side.isdecimal() and int(side) for side in sides):
+        raise argparse.ArgumentTypeError(f'must be HEIGHTxWIDTH in pixels, got {text!r}')
+    return int(sides[0]), int(sides[1])
+
+
+def prepare(cfg: Config, args: argparse.Namespace) -> Tuple[Exportable, List[str]]:
+    """Builds the model of a config with the weights of the checkpoint.
+
+    Returns:
+        The model, and the names of the classes, as far as the checkpoint has them.
+
+    Raises:
+        ValueError: If the model is not supported, see :class:`Exportable`.
+    """
+    if cfg.get('data_preprocessor') and 'backbone' in cfg.model:
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    model, meta = load_model(cfg, args.checkpoint)
+    classes = list((meta.get('dataset_meta') or {}).get('classes') or ())
+    return Exportable(model, args.backbone, args.normalize, args.resize).eval(), classes
+
+
+def choose_size(cfg: Config, args: argparse.Namespace) -> Size:
+    """Height and width of the images that the graph is made with."""
+    if args.size:
+        return args.size
+    is_detector = cfg.get('default_scope') == 'mmdet'
+    return DETECTION_SIZE if is_detector else image_size(cfg)
+
+
+def check_dynamic_size(model: Exportable, size: Size) -> int:
+    """What sides of images must be multiples of.
+
+    Raises:
+        ValueError: If a file of this model is for one size of images, or not for ``size``.
+    """
+    multiple = size_multiple(model)
+    if multiple is None:
+        raise ValueError('--dynamic-size: a file of this model is for images of one size, since '
+                         'kernels, position embeddings or pooling bins depend on it; see '
+                         'docs/deploy.md')
+    if size[0] % multiple or size[1] % multiple:
+        raise ValueError(f'--dynamic-size: sides must be multiples of {multiple} pixels, and '
+                         f'--size too, got {size[0]}x{size[1]}')
+    return multiple
+
+
+def random_images(args: argparse.Namespace, channels: int, size: Size,
+                  multiple: int) -> List[Tensor]:
+    """Batches to trace with (the first) and to compare on, in all sizes that the file is to take.
+
+    A batch of one is not traced with if others are to follow: it would be repeated for them.
+    """
+    batches = [2, 1, 3] if args.dynamic_batch else [args.batch, args.batch]
+    sizes = [size] * len(batches)
+    if args.dynamic_size:
+        step = max(multiple, 8)
+        sizes += [(size[0] + step, size[1]), (size[1], size[0] + 2 * step)]
+        batches += batches[-2:]
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.randn(batch, channels, *sides, generator=generator)
+              for batch, sides in zip(batches, sizes)]
+    if args.normalize:
+        return [(127 + 60 * batch).clamp(0, 255) for batch in images]
+    return images
+
+
+def dynamic_axes(args: argparse.Namespace, names: Sequence[str],
+                 outputs: Sequence[Tensor]) -> Dict[str, Dict[int, str]]:
+    """Names of all axes of any size, by input and output."""
+    first = {0: 'batch'} if args.dynamic_batch else {}
+    axes = {'images': {**first, **({2: 'height', 3: 'width'} if args.dynamic_size else {})}}
+    for name, out in zip(names, outputs):
+        axes[name] = dict(first)
+        if args.dynamic_size and out.ndim == 4:
+            axes[name].update({2: f'{name}_height', 3: f'{name}_width'})
+    return {name: own for name, own in axes.items() if own}
+
+
+def describe(model: Exportable, classes: List[str], multiple: int) -> Dict[str, object]:
+    """What a user of the file needs to know, as it is kept in the file."""
+    mean, std = model.statistics or (None, None)
+    return dict(
+        mean=mean, std=std, normalized_inside=model.normalize,
+        channels='RGB' if model.rgb else 'as the config loads them', size_multiple=multiple,
+        classes=classes)
+
+
+def shape_text(shape: Sequence[int], axes: Dict[int, str]) -> str:
+    """A shape with names for the axes of any size."""
+    return 'x'.join(str(axes.get(i, side)) for i, side in enumerate(shape))
+
+
+def report(args: argparse.Namespace, names: Sequence[str], shapes: Sequence[Sequence[int]],
+           axes: Dict[str, Dict[int, str]], about: Dict[str, object]) -> None:
+    """Prints what the file takes and gives."""
+    for i, (name, shape) in enumerate(zip(names, shapes)):
+        print(f'{"output" if i else "input"}: {name}, float32, '
+              f'{shape_text(shape, axes.get(name, {}))}')
+    if about['size_multiple'] > 1 and args.dynamic_size:
+        print(f'sides of images: multiples of {about["size_multiple"]} pixels; of others outputs '
+              f'are wrong')
+    print(f'channels: {about["channels"]}')
+    if about['mean'] is None:
+        print('normalisation: the config has none')
+    elif args.normalize:
+        print(f'normalisation: in the file; give values as files have them, mostly 0 to 255 '
+              f'(mean {about["mean"]}, std {about["std"]})')
+    else:
+        print(f'normalisation: yours to do, (image - mean) / std with mean {about["mean"]}, std '
+              f'{about["std"]}')
+
+
+@torch.no_grad()
+def export(model: Exportable, args: argparse.Namespace, size: Size,
+           classes: List[str]) -> bytes:
+    """Folds and exports a model, compares, and reports; see the top of this file.
+
+    Returns:
+        bytes: The file's content.
+
+    Raises:
+        ValueError: If the file cannot be what is asked for, or its outputs are not the model's.
+    """
+    multiple = check_dynamic_size(model, size) if args.dynamic_size else 1
+    channels = next(m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
+    images = random_images(args, channels, size, multiple)
+    expected = [model(batch) for batch in images]
+    names = model.output_names(expected[0])
+    about = describe(model, classes, multiple)
+    axes = dynamic_axes(args, names, expected[0])
+    folded = copy.deepcopy(model)
+    switch_to_deploy(folded)
+    if args.format == 'onnx':
+        content = to_onnx(folded, images[0], names, axes, about, args.opset)
+    else:
+        content = to_torchscript(folded, images[0], about)
+    compare(load_exported(content, args.format), images, expected, args.tolerance)
+    report(args, ['images', *names], [images[0].shape, *(out.shape for out in expected[0])], axes,
+           about)
+    return content
+
+
+def compare(exported: nn.Module, images: Sequence[Tensor],
+            expected: Sequence[Sequence[Tensor]], tolerance: float) -> None:
+    """Runs what was exported, and prints how far its outputs are from what was expected.
+
+    Raises:
+        ValueError: If that is more than ``tolerance``.
+    """
+    for batch, outs in zip(images, expected):
+        text = 'x'.join(map(str, batch.shape))
+        error = relative_error(exported(batch), outs)
+        print(f'{text}: relative error {error:.1e}')
+        if not error <= tolerance:  # NaN included
+            raise ValueError(f'more than {tolerance:.1e}; nothing is written')
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Exports, compares, writes."""
+    args = parse_args(argv)
+    cfg = load_config(args)
+    try:
+        for module in ('onnx', 'onnxruntime') if args.format == 'onnx' else ():
+            require(module)
+        model, classes = prepare(cfg, args)
+        content = export(model, args, choose_size(cfg, args), classes)
+    except (ImportError, ValueError) as error:
+        raise SystemExit(f'error: {error}') from error
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_bytes(content)
+    print(f'written: {args.out} ({len(content) / 2**20:.1f} MiB)')
+
+
+if __name__ == '__main__':
+    main()
