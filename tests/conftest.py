@@ -1,13 +1,21 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
+from mmengine.registry import DefaultScope
 
 from mmvisionmix.datasets.demo_data import SceneRecipe, write_ade20k
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def fresh_scope(monkeypatch):
+    """Every test starts as a new process does, and leaves no scope of registries to others."""
+    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
 
 
 @pytest.fixture(scope='session')

@@ -6,7 +6,6 @@ import re
 import shutil
 import socket
 import subprocess
-from collections import OrderedDict
 from pathlib import Path
 
 import cv2
@@ -15,7 +14,6 @@ import numpy as np
 import pytest
 from damage import DAMAGE, LAYOUTS, Classification, Detection, Segmentation, cut, values
 from mmengine.dataset import ConcatDataset, DefaultSampler, RepeatDataset, worker_init_fn
-from mmengine.registry import DefaultScope
 from torch.utils.data import DataLoader
 
 from mmvisionmix.datasets import bad_data
@@ -41,11 +39,6 @@ def table():
     every = 'segmentation, detection, classification'
     return [(layout, name, outcome.replace('`', '')) for kinds, name, outcome in rows[1:]
             for layout in kinds.replace('all', every).split(', ')]
-
-
-@pytest.fixture(autouse=True)
-def fresh_scope(monkeypatch):
-    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
 
 
 def read_first(data, split):

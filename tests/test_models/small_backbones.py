@@ -42,7 +42,7 @@ FULL = dict(
 
 def build(name, **kwargs):
     torch.manual_seed(0)
-    model = MODELS.build(dict(type=name, **{**SMALL[name], **kwargs}))
+    model = BACKBONES[name](**{**SMALL[name], **kwargs})
     randomise(model)
     return model.train()  # when norm_eval acts
 

@@ -23,12 +23,10 @@ from small_backbones import (
 )
 from torch import nn
 
-from mmvisionmix.registry import MODELS
-
 
 @pytest.mark.parametrize('name, arch', SIZES)
 def test_every_size_trains_on_odd_images(name, arch):
-    model = MODELS.build(dict(type=name, arch=arch, **FULL[name]))
+    model = BACKBONES[name](arch=arch, **FULL[name])
     randomise(model)
     for param_name, grad in gradients(model.train(), torch.randn(2, 3, 53, 70)).items():
         assert grad is not None and grad.isfinite().all(), param_name
@@ -117,7 +115,7 @@ def test_checkpoints_load_across_deployment(name):
     deployed.switch_to_deploy()
     expected = run(model, x)
     for source, target in ((deployed, 'plain'), (model, 'deployed')):
-        other = MODELS.build(dict(type=name, **SMALL[name])).eval()
+        other = BACKBONES[name](**SMALL[name]).eval()
         if target == 'deployed':
             other.switch_to_deploy()
         other.load_state_dict(source.state_dict())
@@ -127,7 +125,7 @@ def test_checkpoints_load_across_deployment(name):
 @backbones
 def test_is_built_on_the_meta_device(name):
     with torch.device('meta'):
-        model = MODELS.build(dict(type=name, **SMALL[name]))
+        model = BACKBONES[name](**SMALL[name])
     assert all(out.is_meta for out in model(torch.empty(1, 3, 24, 40, device='meta')))
 
 
@@ -136,7 +134,7 @@ def test_state_dict_and_copies_keep_the_outputs(name):
     x = torch.randn(1, 3, 24, 40)
     model = build(name).eval()
     expected = run(model, x)
-    other = MODELS.build(dict(type=name, **SMALL[name])).eval()
+    other = BACKBONES[name](**SMALL[name]).eval()
     assert other.load_state_dict(model.state_dict()).missing_keys == []
     assert_same(run(other, x), expected)
     assert_same(run(copy.deepcopy(model), x), expected)

@@ -21,7 +21,6 @@ from mmseg.apis import inference_model as inference_segmentor
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.usefixtures('fresh_scope')
 read = lru_cache(maxsize=None)(Config.fromfile)  # bases of other packages take a second
 
 

@@ -12,7 +12,6 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / 'tools/dataset_tools/check_data.py'
 
-pytestmark = pytest.mark.usefixtures('fresh_scope')
 
 
 @pytest.fixture(scope='module')

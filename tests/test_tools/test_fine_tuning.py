@@ -27,7 +27,6 @@ from mmvisionmix.datasets.demo_data import SceneRecipe, write_coco
 from mmvisionmix.models import LinGlo, switch_to_deploy
 from mmvisionmix.models.layers import resize_pos_embed
 
-pytestmark = pytest.mark.usefixtures('fresh_scope')
 PUBLISH = Path(mmpretrain.__file__).parent / '.mim/tools/model_converters/publish_model.py'
 PAGE = (ROOT / 'docs/fine_tuning.md').read_text()
 CONFIGS = dict(re.findall(r'```python\n# (\S+\.py)\n(.*?)```', PAGE, re.DOTALL))
@@ -503,7 +502,7 @@ def test_dense_network_learns_in_bfloat16_as_in_float32(page_config, monkeypatch
         'mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True)
     cfg = deepcopy(read(page_config('detector.py')))
     cfg.merge_from_dict({'optim_wrapper.dtype': 'bfloat16'})
-    apply_train_options(cfg, Namespace(resume=None, amp=True, auto_scale_lr=False))
+    apply_train_options(cfg, Namespace(amp=True, auto_scale_lr=False, skip_bad_samples=False))
     assert cfg.optim_wrapper.loss_scale == 'dynamic'
     model = tiny_dense(scope, name).train()
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
@@ -533,7 +532,7 @@ def test_mixed_precision_without_a_gpu_is_refused(page_config, monkeypatch):
     cfg = deepcopy(read(page_config('detector.py')))
     monkeypatch.setattr('train.get_device', lambda: 'cpu')
     check_device(cfg)
-    apply_train_options(cfg, Namespace(resume=None, amp=True, auto_scale_lr=False))
+    apply_train_options(cfg, Namespace(amp=True, auto_scale_lr=False, skip_bad_samples=False))
     with pytest.raises(SystemExit, match="needs a GPU, and torch finds none, but 'cpu'"):
         check_device(cfg)
     monkeypatch.setattr('train.get_device', lambda: 'cuda')
