@@ -190,7 +190,8 @@ class LKCAViT(BaseBackbone):
             x = self.maybe_checkpoint(stage, x, grid)
             if i in self.out_indices:
                 out = self.norms[str(i)](x)
-                outs.append(out.transpose(1, 2).reshape(-1, self.embed_dims, *grid))
+                out = out.transpose(1, 2).contiguous()
+                outs.append(out.view(-1, self.embed_dims, *grid))
         return tuple(outs)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
