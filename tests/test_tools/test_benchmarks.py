@@ -436,6 +436,16 @@ def test_ledger_counts_products_and_what_is_moved():
     assert ledger.work['matrix products'].floor == 4 * 8 * 16
 
 
+@pytest.mark.parametrize('groups', (1, 2, 8))
+def test_ledger_counts_each_gradient_of_a_convolution_as_its_forward_pass(groups):
+    """Depthwise ones too."""
+    conv = torch.nn.Conv2d(8, 8, 3, padding=1, groups=groups, bias=False)
+    x = torch.randn(2, 8, 5, 5, requires_grad=True)
+    with profile_networks.Ledger(profile_networks.Machine(1., 1.)) as ledger:
+        conv(x).sum().backward()
+    assert ledger.work['convolutions'].macs == 3 * (2 * 8 * 25) * (8 // groups * 9)
+
+
 @pytest.mark.parametrize('name, kind', [
     ('aten::mkldnn_convolution', 'convolutions'), ('addmm.default', 'matrix products'),
     ('aten::native_layer_norm', 'norms'), ('aten::_softmax', 'activations'),

@@ -12,6 +12,7 @@ and without help of the caches. Both rates are measured here. Networks are named
 benchmark.py, which lies beside this file.
 """
 import argparse
+import math
 from functools import partial
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
@@ -73,6 +74,21 @@ def measure_machine(settings: Settings, side: int = 2048) -> Machine:
                    2 * long.numel() * long.element_size() / seconds['copy'])
 
 
+def count_convolution_backward(grad: Sequence[int], x: Sequence[int], weight: Sequence[int],
+                               *settings: object, **results: object) -> int:
+    """Operations of a convolution's backward pass; torch's own count passes over groups.
+
+    Args:
+        grad: Shape of the output's gradient, (B, C', H', W').
+        x: Shape of the input, not used.
+        weight: Shape of the kernels, (C', C / groups, kH, kW).
+        settings: Last of them is which gradients are computed, of input, kernels and bias.
+        results: Shapes of the results, not used.
+    """
+    forward = 2 * math.prod(grad) * math.prod(weight[1:])
+    return forward * sum(settings[-1][:2])
+
+
 class Ledger(TorchDispatchMode):
     """Writes down the work of all operators that run under it, by kind."""
 
@@ -80,7 +96,8 @@ class Ledger(TorchDispatchMode):
         super().__init__()
         self.machine = machine
         self.work: Dict[str, Work] = {}
-        self.counter = FlopCounterMode(display=False)
+        self.counter = FlopCounterMode(display=False, custom_mapping={
+            torch.ops.aten.convolution_backward: count_convolution_backward})
 
     def __enter__(self) -> 'Ledger':
         self.counter.__enter__()
