@@ -121,7 +121,7 @@ def is_comparison(file):
     """Whether a config is of a network that a paper compares its own with."""
     paper = file.parent
     if paper == CONFIGS / 'toy':
-        return file.name.startswith('vit')
+        return file.name.startswith(('vit', 'resnet'))
     return paper != CONFIGS and not file.name.startswith(paper.name)
 
 

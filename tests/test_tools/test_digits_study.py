@@ -61,13 +61,13 @@ def test_study_trains_what_is_not_trained_yet(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(svhn, 'load_digits', few.__getitem__)
     known = make_run(tmp_path, 'vit', epochs=2)
     known.folder.mkdir()
-    (known.folder / 'result.json').write_text(json.dumps(dict(top1=12.5)))
+    (known.folder / 'result.json').write_text(json.dumps({'accuracy/top1': [[2, 12.5]]}))
     monkeypatch.setattr('sys.argv', [
         'digits_study.py', '--sizes', '0.5m', '--seeds', '0', '--epochs', '2', '--workers', '1',
         '--out', str(tmp_path)])
     digits_study.main()
     result = json.loads((make_run(tmp_path, epochs=2).folder / 'result.json').read_text())
-    lkca = f'{result["top1"]:.1f}'
+    lkca = f'{result["accuracy/top1"][-1][1]:.1f}'
     assert f'| 0.5M | 12.5 (12.5) | {lkca} ({lkca}) |' in capsys.readouterr().out
     assert not list(known.folder.glob('*/vis_data'))
     log, = make_run(tmp_path, epochs=2).folder.glob('*/vis_data/config.py')
@@ -76,9 +76,9 @@ def test_study_trains_what_is_not_trained_yet(tmp_path, monkeypatch, capsys):
 
 def test_table_gives_mean_spread_and_every_seed(tmp_path):
     values = dict(vit=(90., 92.), lkca=(93., 96.))
-    accuracies = {make_run(tmp_path, network, seed=seed): value
-                  for network, pair in values.items() for seed, value in enumerate(pair)}
-    row = digits_study.tabulate(accuracies).splitlines()[-1]
+    histories = {make_run(tmp_path, network, seed=seed): [(20, value)]
+                 for network, pair in values.items() for seed, value in enumerate(pair)}
+    row = digits_study.tabulate(histories).splitlines()[-1]
     assert row == '| 0.5M | 91.0 ± 1.4 (90.0, 92.0) | 94.5 ± 2.1 (93.0, 96.0) | +3.5 |'
 
 

@@ -10,18 +10,13 @@ trained from several seeds, and the accuracy after the last epoch counts. Networ
 already are not trained again, so an interrupted study goes on where it stopped.
 """
 import argparse
-import json
 import statistics
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Dict, List, NamedTuple
+from typing import Dict, NamedTuple
 
 import numpy as np
-import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
-from rich.progress import track
+from studies import LOADERS, History, mean_and_spread, prepare, train_all, train_once
 
 from mmvisionmix import config_path
 from mmvisionmix.datasets.demo_data import svhn
@@ -57,38 +52,24 @@ class Run(NamedTuple):
         cfg = Config.fromfile(config_path(f'{self.network}-{self.size}_1xb128-100e_cifar10'))
         data = Config.fromfile(config_path('lkca-1m_1xb128-100e_svhn'))
         cfg.data_preprocessor = data.data_preprocessor
-        for name in ('train_dataloader', 'val_dataloader'):
-            loader = data[name]
-            loader.batch_size, loader.num_workers = self.batch_size, 0
-            loader.persistent_workers = False
-            loader.dataset.data_root = str(self.out / DATA)
-            cfg[name] = loader
+        for name in LOADERS:
+            cfg[name] = data[name]
+            cfg[name].batch_size = self.batch_size
+            cfg[name].dataset.data_root = str(self.out / DATA)
         if self.recipe == 'light':
             dataset = cfg.train_dataloader.dataset
             dataset.pipeline = [step for step in dataset.pipeline if step.type in LIGHT]
             cfg.model.train_cfg = None  # of Mixup and CutMix
-        cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
         warmup, annealing = cfg.param_scheduler
         warmup.end = max(self.epochs // 10, 1)  # a tenth, as in the paper
         annealing.update(begin=warmup.end, end=self.epochs, T_max=self.epochs - warmup.end)
         annealing.convert_to_iter_based = True  # a short run has few epochs to anneal in
         cfg.train_cfg.update(max_epochs=self.epochs, val_interval=self.epochs)
-        cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=-1, save_last=False)
-        cfg.randomness = dict(seed=self.seed)
-        cfg.work_dir, cfg.log_level = str(self.folder), 'ERROR'
-        cfg.env_cfg.mp_cfg.mp_start_method = 'spawn'  # as this process was started
-        return cfg
+        return prepare(cfg, self.folder, self.seed)
 
-    def train(self) -> float:
-        """Trains on one thread, unless that was done; returns the top-1 accuracy in percent."""
-        result = self.folder / 'result.json'
-        if not result.exists():
-            torch.set_num_threads(1)
-            runner = Runner.from_cfg(self.make_config())
-            runner.train()
-            accuracy = runner.message_hub.get_scalar('val/accuracy/top1').current()
-            result.write_text(json.dumps(dict(top1=accuracy)))
-        return json.loads(result.read_text())['top1']
+    def train(self) -> History:
+        """Trains, unless that was done; returns the top-1 accuracy after the last epoch."""
+        return train_once(self.make_config(), 'accuracy/top1')
 
 
 def write_digits(out: Path) -> None:
@@ -103,29 +84,16 @@ def write_digits(out: Path) -> None:
     write_once(out, dict(layout='digits', revision=1), draw)
 
 
-def train_all(runs: List[Run], workers: int) -> Dict[Run, float]:
-    """Trains in parallel processes; returns the accuracies."""
-    with ProcessPoolExecutor(workers, mp_context=get_context('spawn')) as pool:
-        futures = {pool.submit(Run.train, run): run for run in runs}
-        done = track(as_completed(futures), description='Training', total=len(runs))
-        return {futures[future]: future.result() for future in done}
-
-
-def tabulate(accuracies: Dict[Run, float]) -> str:
+def tabulate(histories: Dict[Run, History]) -> str:
     """A Markdown table: mean and standard deviation over seeds, and all of them."""
     lines = [HEADER]
-    for size in dict.fromkeys(run.size for run in accuracies):
-        vit, lkca = ([accuracies[run] for run in sorted(accuracies)
+    for size in dict.fromkeys(run.size for run in histories):
+        vit, lkca = ([histories[run][-1][1] for run in sorted(histories)
                       if (run.network, run.size) == (network, size)] for network in NETWORKS)
         difference = statistics.mean(lkca) - statistics.mean(vit)
-        lines.append(f'| {size.upper()} | {_cell(vit)} | {_cell(lkca)} | {difference:+.1f} |')
+        lines.append(f'| {size.upper()} | {mean_and_spread(vit)} | {mean_and_spread(lkca)} '
+                     f'| {difference:+.1f} |')
     return '\n'.join(lines)
-
-
-def _cell(values: List[float]) -> str:
-    every = ', '.join(f'{value:.1f}' for value in values)
-    spread = f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else ''
-    return f'{statistics.mean(values):.1f}{spread} ({every})'
 
 
 def parse_args() -> argparse.Namespace:
