@@ -51,6 +51,7 @@ say "mIoU on unseen parts:  $metric %" \
 if [[ "$VIRTUAL_ENV" == "$VENV" ]]; then
     say "  source $VENV/bin/activate"
 fi
-say "  python tools/train.py $CONFIG --cfg-options model.backbone.drop_path_rate=0.1  # try a change" \
+say '  docs/first_steps.md: a picture of your own, what a mixer looks at, ONNX, a config of your own' \
+    "  python tools/train.py $CONFIG --cfg-options model.backbone.drop_path_rate=0.1  # try a change" \
     '  python tools/train.py configs/upernet_lkca_s_ade20k.py  # real ADE20K: see README.md' \
     "To train the demo from the beginning again: rm -r $WORK_DIR"
