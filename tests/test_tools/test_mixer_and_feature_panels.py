@@ -266,4 +266,29 @@ def test_commands_of_the_gallery_are_understood_and_name_its_pictures(tools):
 def test_numbers_below_one_are_refused(feature_panels, capsys, option):
     with pytest.raises(SystemExit):
         feature_panels('linglo.py', '--image', 'photo.png', *option)
-    assert 'must be positive' in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert f'argument {option[0]}: must be a whole number from 1 on, got 0' in err
+
+
+@pytest.mark.parametrize('option, message', [
+    (('--layers', '-1'), '--layers: must be a whole number from 1 on, got -1'),
+    (('--size', '5', 'x'), '--size: must be a whole number from 1 on, got x'),
+    (('--head', '-1'), '--head must be at least 0, got -1')])
+def test_numbers_of_mixers_are_read_likewise(mixer_panels, capsys, option, message):
+    with pytest.raises(SystemExit):
+        mixer_panels('linglo.py', 'none', 'photo.png', *option)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_that_are_not_finite_are_named_with_their_checkpoint(
+        mixer_panels, feature_panels, tmp_path, value):
+    loaded = torch.load('linglo.pth')
+    key = 'backbone.stages.1.blocks.0.mixer.saliency'
+    loaded['state_dict'][key][0, 0] = value
+    torch.save(loaded, tmp_path / 'diverged.pth')
+    message = f'diverged.pth holds NaN or infinite values in {key}, of which nothing can be drawn'
+    with pytest.raises(SystemExit, match=f'mixer_panels.py: .*{message}'):
+        mixer_panels('linglo.py', 'linglo.pth', tmp_path / 'diverged.pth', 'photo.png')
+    with pytest.raises(SystemExit, match=f'feature_panels.py: .*{message}'):
+        feature_panels(f'linglo.py={tmp_path / "diverged.pth"}', '--image', 'photo.png')
