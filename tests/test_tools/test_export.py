@@ -357,6 +357,15 @@ def test_a_file_is_whole_or_not_there(workspace, monkeypatch, form):
     assert sorted(Path().iterdir()) == before
 
 
+def test_models_whose_training_diverged_are_told_apart_from_failed_exports(workspace):
+    model = workspace(config('classifier', 'LinGlo'))
+    model.head.fc.bias.data[1] = torch.inf
+    torch.save(dict(state_dict=model.state_dict()), 'trained.pth')
+    with pytest.raises(SystemExit, match='gives NaN or infinite values .*nothing is written'):
+        run('--size', '32x32')
+    assert not Path('out.onnx').exists()
+
+
 @pytest.mark.parametrize('text', ('32', '32x', '0x32', 'axb'))
 def test_sizes_are_height_x_width(text, capsys):
     with pytest.raises(SystemExit):

@@ -184,6 +184,10 @@ def test_images_are_scaled_to_cover_the_size_and_cropped(tools, workspace, monke
     (('linglo.py', 'none', 'photo.png', '--what', 'kernels'),
      'linglo has no kernels; it has saliency'),
     (('linglo.py', 'none', 'photo.png', '--beside', 'vit.py', 'none'), 'linglo has no rows'),
+    (('lkca.py', 'none', 'photo.png', '--beside', 'linglo.py', 'none'),
+     'linglo has no rows; it has saliency'),
+    (('mcganet.py', 'none', 'photo.png', '--head', '2'), '--head 2: .* have heads 0 to 1'),
+    (('dualformer.py', 'none', 'none', 'photo.png', '--head', '5'), '--head 5: .* heads 0 to 1'),
     (('lkca.py', 'none', 'photo.png', '--position', '32', '0'), 'outside the image of 32 x 32'),
     (('mcganet.py', 'none', 'mcganet.pth', 'photo.png'), 'give one checkpoint'),
 ])

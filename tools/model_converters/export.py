@@ -205,12 +205,16 @@ def export(model: Exportable, args: argparse.Namespace, size: Size,
 
     Raises:
         ExportError: If the format lacks an operation of the model.
-        ValueError: If the file cannot be what is asked for, or its outputs are not the model's.
+        ValueError: If the file cannot be what is asked for, its outputs are not the model's, or
+            these are not finite.
     """
     multiple = check_dynamic_size(model, size) if args.dynamic_size else 1
     channels = next(m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
     images = random_images(args, channels, size, multiple)
     expected = [model(batch) for batch in images]
+    if not all(out.isfinite().all() for outs in expected for out in outs):
+        raise ValueError('the model gives NaN or infinite values for random images: what was '
+                         'trained has diverged; nothing is written')
     names = model.output_names(expected[0])
     about = describe(model, classes, multiple)
     axes = dynamic_axes(args, names, expected[0])

@@ -62,7 +62,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help='another network whose rows are drawn beside, such as a ViT')
     parser.add_argument(
         '--head', type=int, default=0,
-        help='head of groups, queries, and of several checkpoints (default: %(default)s)')
+        help='head of groups, queries, and of several checkpoints, counted from 0; the last one '
+        'of layers that have fewer (default: %(default)s)')
     add_image_options(
         parser, position='whose token rows are of',
         layers='most layers to draw, the last of each stage or evenly spread; kernels are all '
@@ -84,8 +85,15 @@ def load_subjects(args: argparse.Namespace) -> List[Subject]:
 
 
 def load_beside(args: argparse.Namespace) -> List[Subject]:
-    """Loads the network whose rows are drawn beside, if there is one."""
-    return [load_subject(*args.beside, args.image, args.size)] if args.beside else []
+    """Loads the network whose rows are drawn beside, if there is one.
+
+    Raises:
+        ValueError: If it has no rows.
+    """
+    others = [load_subject(*args.beside, args.image, args.size)] if args.beside else []
+    for other in others:
+        choose_views(['rows'], other)
+    return others
 
 
 def choose_views(wanted: Optional[Sequence[str]], subject: Subject) -> List[str]:
@@ -132,10 +140,18 @@ def row_sheet(subjects: Sequence[Subject], args: argparse.Namespace) -> Sheet:
 
 
 def map_sheet(view: str, subjects: Sequence[Subject], args: argparse.Namespace) -> Sheet:
-    """One row per layer: its maps, or one map of every subject if there are several."""
+    """One row per layer: its maps, or one map of every subject if there are several.
+
+    Raises:
+        ValueError: If no layer has the head asked for, or maps are too many for several subjects.
+    """
     maps = [{name: to_shown(view, each[0]) for name, each in
              MAPS[view](subject.backbone, subject.images).items()} for subject in subjects]
     names = choose_layers(list(maps[0]), args.layers)
+    picks_head = len(subjects) > 1 or view in ('groups', 'queries')
+    most = max(len(maps[0][name]) for name in names)
+    if picks_head and args.head >= most:
+        raise ValueError(f'--head {args.head}: the layers drawn have heads 0 to {most - 1}')
     rows = []
     for i, name in enumerate(names):
         head: List[Optional[Panel]] = [Panel('image', subjects[0].picture) if i == 0 else None]
@@ -147,7 +163,7 @@ def map_sheet(view: str, subjects: Sequence[Subject], args: argparse.Namespace) 
             check_single(view, found)
         rows.append(head + [Panel(title if i == 0 or view == 'saliency' else '',
                                   values.numpy()) for title, values in found.items()])
-    heads = f', head {args.head + 1}' if len(subjects) > 1 or view in ('groups', 'queries') else ''
+    heads = f', head {args.head + 1}' if picks_head else ''
     return make_sheet(view, rows, [label_of(name) for name in names], heads)
 
 
