@@ -29,6 +29,7 @@ from mmvisionmix.export import (
     to_onnx,
     to_torchscript,
 )
+from mmvisionmix.models import LinGlo
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / 'docs/deploy.md').read_text(encoding='utf-8')
@@ -186,6 +187,30 @@ def test_detectors_give_the_maps_of_their_neck(workspace, capsys):
     outs = outputs_of('out.onnx', images)
     assert_close(outs[:4], [out.detach() for out in model.extract_feat(images)[:4]])
     assert len(outs) == 5
+
+
+def test_a_backbone_by_itself_gives_its_maps_and_has_no_statistics(workspace, capsys):
+    model = workspace("default_scope = 'mmvisionmix'\n"
+                      f"model = dict(type='LinGlo', {BACKBONES['LinGlo']}out_indices=(0, 3))")
+    run('--size', '32x48')
+    out = capsys.readouterr().out
+    assert 'output: map0, float32, 1x8x8x12\noutput: map1, float32, 1x16x1x2\n' in out
+    assert 'channels: as the config loads them\nnormalisation: the config has none\n' in out
+    images = torch.randn(1, 3, 32, 48)
+    assert_close(outputs_of('out.onnx', images), [out.detach() for out in model(images)])
+
+
+def test_linglo_with_patches_in_the_place_of_convolutions_is_for_one_size():
+    options = dict(arch=dict(embed_dims=(8, 16), depths=(1, 1), num_heads=(1, 2),
+                             mlp_ratios=(2, 2)), layout='hh', out_indices=1)
+    assert size_multiple(LinGlo(**options)) == 1
+    assert size_multiple(LinGlo(**options, patch_sizes=(4, 2))) is None
+
+
+def test_a_batch_of_none_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        run('--batch', '0')
+    assert '--batch must be positive, got 0' in capsys.readouterr().err
 
 
 def test_a_file_of_a_fixed_batch_refuses_others(workspace, capsys):

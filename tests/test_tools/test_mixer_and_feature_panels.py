@@ -56,10 +56,10 @@ def workspace(tmp_path_factory):
     folder = tmp_path_factory.mktemp('mixers')
     pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
     Image.fromarray(pixels).save(folder / 'photo.png')
+    head = dict(type='mmpretrain.LinearClsHead', num_classes=2, in_channels=12)
+    Config(dict(default_scope='mmpretrain', model=head)).dump(folder / 'head.py')
     for name, backbone in BACKBONES.items():
-        model = dict(
-            type='mmpretrain.ImageClassifier', backbone=backbone,
-            head=dict(type='mmpretrain.LinearClsHead', num_classes=2, in_channels=12))
+        model = dict(type='mmpretrain.ImageClassifier', backbone=backbone, head=head)
         preprocessor = dict(type='mmpretrain.ClsDataPreprocessor', to_rgb=True,
                             mean=[100, 110, 120], std=[50, 60, 70])
         cfg = Config(dict(default_scope='mmpretrain', model=model, data_preprocessor=preprocessor))
@@ -164,6 +164,15 @@ def test_images_reach_the_backbone_as_the_config_has_them(tools, workspace, monk
     assert np.allclose(subject.images[0].permute(1, 2, 0), (rgb - mean) / std, atol=1e-5)
 
 
+def test_models_without_preprocessing_get_imagenets(tools, workspace, tmp_path, monkeypatch):
+    monkeypatch.chdir(workspace)
+    Config(dict(model=BACKBONES['linglo'])).dump(tmp_path / 'bare.py')
+    subject = tools['mixer']['load_subject'](str(tmp_path / 'bare.py'), 'none', 'photo.png')
+    mean, std = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
+    assert np.allclose(subject.images[0].permute(1, 2, 0), (subject.picture - mean) / std,
+                       atol=1e-5)
+
+
 def test_images_are_scaled_to_cover_the_size_and_cropped(tools, workspace, monkeypatch):
     monkeypatch.chdir(workspace)
     left = np.zeros((20, 40, 3), np.uint8)
@@ -180,6 +189,7 @@ def test_images_are_scaled_to_cover_the_size_and_cropped(tools, workspace, monke
     (('missing.py', 'none', 'photo.png'), 'missing.py does not exist'),
     (('lkca.py', 'none', 'lkca.py'), 'lkca.py is in no known image format'),
     (('lkca.py', 'vit.pth', 'photo.png'), 'cannot load vit.pth'),
+    (('head.py', 'none', 'photo.png'), 'LinearClsHead has no backbone'),
     (('resnet.py', 'none', 'photo.png'), 'backbones DualFormer, LinGlo, LKCAViT and MCGANet'),
     (('linglo.py', 'none', 'photo.png', '--what', 'kernels'),
      'linglo has no kernels; it has saliency'),
