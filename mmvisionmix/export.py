@@ -8,10 +8,11 @@ import inspect
 import io
 import json
 import math
+import re
 import warnings
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import ContextManager, Dict, Iterator, List, Optional, Sequence, Tuple, Type, Union
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,10 @@ FORMATS = ('onnx', 'torchscript')
 SUPPORTED = ('classifiers (ImageClassifier) and segmentors (EncoderDecoder), whose output is '
              'logits; detectors up to their neck, and backbones, whose outputs are maps')
 OPSET = 17  # the first with layer norms, and the last that torch 2.1 writes
+
+
+class ExportError(ValueError):
+    """A model cannot be written in a format, or what was written does not run."""
 
 
 class Exportable(nn.Module):
@@ -217,6 +222,7 @@ def to_onnx(model: nn.Module,
 
     Raises:
         ImportError: If onnx is not installed.
+        ExportError: If ONNX, or PyTorch's exporter, lacks one of the model's operations.
     """
     onnx = require('onnx')
     replace_bin_pooling(model)
@@ -224,7 +230,7 @@ def to_onnx(model: nn.Module,
     if 'dynamo' in inspect.signature(torch.onnx.export).parameters:
         options['dynamo'] = False  # torch 2.9 and later export by other means without it
     file = io.BytesIO()
-    with _without_tracer_warnings():
+    with _without_remarks(), _telling(f'write this model as ONNX, opset {opset}'):
         torch.onnx.export(
             model, (images, ), file, input_names=['images'], output_names=output_names,
             dynamic_axes=dynamic_axes, opset_version=opset, **options)
@@ -247,21 +253,50 @@ def to_torchscript(model: nn.Module, images: Tensor,
 
     Returns:
         bytes: The file's content.
+
+    Raises:
+        ExportError: If the model has an operation that cannot be traced or saved.
     """
-    with _without_tracer_warnings():
-        graph = torch.jit.trace(model, images, check_trace=False)
     file = io.BytesIO()
-    torch.jit.save(graph, file, _extra_files={'metadata.json': json.dumps(metadata or {})})
+    with _without_remarks(), _telling('write this model as TorchScript'):
+        graph = torch.jit.trace(model, images, check_trace=False)
+        torch.jit.save(graph, file, _extra_files={'metadata.json': json.dumps(metadata or {})})
     return file.getvalue()
 
 
 @contextmanager
-def _without_tracer_warnings() -> Iterator[None]:
-    """Leaves out warnings of sizes that become constants; files are compared on other images."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', torch.jit.TracerWarning)
-        warnings.filterwarnings('ignore', 'Constant folding|.*legacy TorchScript-based|.*dynamo')
+def _telling(task: str, program: str = f'torch {torch.__version__}',
+             errors: Tuple[Type[Exception], ...] = (RuntimeError, TypeError, ValueError)
+             ) -> Iterator[None]:
+    """Raises what a program fails with as an :class:`ExportError` of one paragraph."""
+    try:
         yield
+    except errors as error:
+        raise ExportError(f'{program} cannot {task}: {_reason(error)}') from error
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, without a full stop, dumps of graphs and invitations to report it."""
+    text = re.split(r'Please feel free|\[Caused by|\n\s*\n', str(error).strip())[0]
+    return ' '.join(text.split()).rstrip('.') or type(error).__name__
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Leaves out warnings of sizes that become constants; files are compared on other images.
+
+    And the whole graph, which torch 2.11 prints before it fails: it has no other switch for that.
+    """
+    log = torch._C._jit_onnx_log
+    torch._C._jit_onnx_log = lambda *text: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', torch.jit.TracerWarning)
+            warnings.filterwarnings(
+                'ignore', 'Constant folding|.*legacy TorchScript-based|.*dynamo')
+            yield
+    finally:
+        torch._C._jit_onnx_log = log
 
 
 class OnnxModel(nn.Module):
@@ -272,24 +307,31 @@ class OnnxModel(nn.Module):
 
     Raises:
         ImportError: If onnxruntime is not installed.
+        ExportError: If it lacks one of the file's operations, or fails, then or later.
     """
 
     def __init__(self, content: bytes) -> None:
         super().__init__()
         runtime = require('onnxruntime')
+        self.program = f'onnxruntime {runtime.__version__}'
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         # Threads that wait busily would slow what else runs, such as torch in a comparison of both.
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-        options.log_severity_level = 3  # errors; it warns of what it optimises away
-        self.session = runtime.InferenceSession(
-            content, options, providers=['CPUExecutionProvider'])
+        options.log_severity_level = 4  # it warns of what it optimises away, and raises its errors
+        with self._telling('load the ONNX file'):
+            self.session = runtime.InferenceSession(
+                content, options, providers=['CPUExecutionProvider'])
 
     def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
         """Maps images (B, C, H, W) to the outputs."""
         name = self.session.get_inputs()[0].name
-        outs = self.session.run(None, {name: images.contiguous().numpy()})
+        with self._telling(f'run the ONNX file on images {tuple(images.shape)}'):
+            outs = self.session.run(None, {name: images.contiguous().numpy()})
         return tuple(map(torch.from_numpy, outs))
+
+    def _telling(self, task: str) -> ContextManager[None]:
+        return _telling(task, self.program, (Exception, ))  # its errors have no other base
 
 
 def load_exported(content: bytes, form: str) -> Union[OnnxModel, torch.jit.ScriptModule]:

@@ -6,7 +6,8 @@
 #     bash tools/run_tests.sh -m slow                  those that take minutes each
 #     bash tools/run_tests.sh --stack modern [...]     with torch 2.11 and numpy 2
 #     bash tools/run_tests.sh --stack lite [...]       and with mmcv-lite: unless named, mixers,
-#                                                      backbones, checkpoints, training, 3 minutes
+#                                                      backbones, checkpoints, training, exports,
+#                                                      4 minutes
 if [[ "${1:-}" == --stack ]]; then
     export STACK="${2:?--stack takes classic, modern or lite}"
     shift 2
@@ -16,7 +17,8 @@ cd "$ROOT"
 
 TESTS=(tests)
 if [[ "$STACK" == lite ]]; then
-    TESTS=(tests/test_ops tests/test_models tests/test_checkpoints.py tests/test_mmcv_lite.py)
+    TESTS=(tests/test_ops tests/test_models tests/test_checkpoints.py tests/test_mmcv_lite.py
+           tests/test_tools/test_export.py)
 fi
 
 names_tests() {

@@ -29,7 +29,7 @@ def effective_receptive_field(network: nn.Module, images: Tensor) -> Tensor:
         (H, W).
 
     Raises:
-        ValueError: If what comes last is no map.
+        ValueError: If the network gives something else than maps.
     """
     images = images.detach().requires_grad_()
     with torch.enable_grad():

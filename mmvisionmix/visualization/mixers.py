@@ -119,7 +119,7 @@ def saliency(network: nn.Module, images: Tensor) -> Dict[str, Tensor]:
         dict[str, Tensor]: Weights that sum to one over the tokens, for every layer by its name:
         shape (B, heads, H', W').
     """
-    calls = record_calls(network, images, lambda layer: isinstance(layer, KeyOnlyAttention))
+    calls = _calls_of(KeyOnlyAttention, network, images)
     return {name: call.layer.saliency_of(call.args[0]).unflatten(2, tuple(call.args[1]))
             for name, call in calls.items()}
 
@@ -136,7 +136,7 @@ def group_pooling(network: nn.Module, images: Tensor) -> Dict[str, Tensor]:
         dict[str, Tensor]: Weights that sum to one over the tokens, for every layer by its name:
         shape (B, heads, groups, H', W').
     """
-    calls = record_calls(network, images, lambda layer: isinstance(layer, GroupAttention))
+    calls = _calls_of(GroupAttention, network, images)
     return {name: call.layer.maps_of(call.args[0]).pooling for name, call in calls.items()}
 
 
@@ -153,7 +153,7 @@ def group_queries(network: nn.Module, images: Tensor) -> Dict[str, Tensor]:
         by the layer's name and the side of the kernel, ``'stages.0.blocks.0.mixer 3x3'``: shape
         (B, heads, groups, H', W').
     """
-    calls = record_calls(network, images, lambda layer: isinstance(layer, GroupAttention))
+    calls = _calls_of(GroupAttention, network, images)
     maps = {}
     for name, call in calls.items():
         propagation = call.layer.maps_of(call.args[0]).propagation
@@ -174,8 +174,13 @@ def partitions(network: nn.Module, images: Tensor) -> Dict[str, Tensor]:
         dict[str, Tensor]: Numbers of partitions from 0 on, for every layer by its name: shape
         (B, heads, H', W'), with one head where heads share partitions.
     """
-    calls = record_calls(network, images, lambda layer: isinstance(layer, PartitionAttention))
+    calls = _calls_of(PartitionAttention, network, images)
     return {name: call.layer.partitions_of(call.args[0]) for name, call in calls.items()}
+
+
+def _calls_of(kind: Type[nn.Module], network: nn.Module, images: Tensor) -> Dict[str, Call]:
+    """What all layers of a kind are called with, by their names."""
+    return record_calls(network, images, lambda layer: isinstance(layer, kind))
 
 
 def _is_self_attention(layer: nn.Module) -> bool:

@@ -1,5 +1,6 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """Files of tools/model_converters/export.py, and what docs/deploy.md says of them."""
+import errno
 import json
 import re
 import subprocess
@@ -17,7 +18,18 @@ from networks import Images, build
 from torch import nn
 from torch.nn import functional as F
 
-from mmvisionmix.export import BinPooling, Exportable, replace_bin_pooling, size_multiple
+from mmvisionmix.export import (
+    FORMATS,
+    BinPooling,
+    Exportable,
+    ExportError,
+    OnnxModel,
+    replace_bin_pooling,
+    size_multiple,
+    to_onnx,
+    to_torchscript,
+)
+from mmvisionmix.models import LinGlo
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / 'docs/deploy.md').read_text(encoding='utf-8')
@@ -167,6 +179,7 @@ def test_segmentors_give_logits_at_the_size_of_the_head_or_the_image(
 
 
 def test_detectors_give_the_maps_of_their_neck(workspace, capsys):
+    pytest.importorskip('mmdet.models', reason='mmdetection is not installed, as with mmcv-lite')
     model = workspace(config('detector', 'DualFormer'))
     run('--dynamic-batch', '--dynamic-size', '--size', '64x96')
     assert 'output: map4, float32, batchx8xmap4_heightxmap4_width' in capsys.readouterr().out
@@ -174,6 +187,30 @@ def test_detectors_give_the_maps_of_their_neck(workspace, capsys):
     outs = outputs_of('out.onnx', images)
     assert_close(outs[:4], [out.detach() for out in model.extract_feat(images)[:4]])
     assert len(outs) == 5
+
+
+def test_a_backbone_by_itself_gives_its_maps_and_has_no_statistics(workspace, capsys):
+    model = workspace("default_scope = 'mmvisionmix'\n"
+                      f"model = dict(type='LinGlo', {BACKBONES['LinGlo']}out_indices=(0, 3))")
+    run('--size', '32x48')
+    out = capsys.readouterr().out
+    assert 'output: map0, float32, 1x8x8x12\noutput: map1, float32, 1x16x1x2\n' in out
+    assert 'channels: as the config loads them\nnormalisation: the config has none\n' in out
+    images = torch.randn(1, 3, 32, 48)
+    assert_close(outputs_of('out.onnx', images), [out.detach() for out in model(images)])
+
+
+def test_linglo_with_patches_in_the_place_of_convolutions_is_for_one_size():
+    options = dict(arch=dict(embed_dims=(8, 16), depths=(1, 1), num_heads=(1, 2),
+                             mlp_ratios=(2, 2)), layout='hh', out_indices=1)
+    assert size_multiple(LinGlo(**options)) == 1
+    assert size_multiple(LinGlo(**options, patch_sizes=(4, 2))) is None
+
+
+def test_a_batch_of_none_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        run('--batch', '0')
+    assert '--batch must be positive, got 0' in capsys.readouterr().err
 
 
 def test_a_file_of_a_fixed_batch_refuses_others(workspace, capsys):
@@ -263,6 +300,93 @@ def test_nothing_is_written_if_outputs_differ(workspace, monkeypatch):
         model.model.head.fc.bias.data += 0.01
     monkeypatch.setattr(export, 'switch_to_deploy', spoil)
     with pytest.raises(SystemExit, match='more than 1.0e-04; nothing is written'):
+        run('--size', '32x32')
+    assert not Path('out.onnx').exists()
+
+
+FFT = ('--cfg-options', 'model.backbone.impl=fft')
+
+
+def test_an_operation_that_onnx_lacks_is_named_with_what_to_try(workspace, capfd):
+    workspace(config('classifier', 'LKCAViT'))
+    before = sorted(Path().iterdir())
+    with pytest.raises(SystemExit) as stopped:
+        run('--size', '32x32', *FFT)
+    message = stopped.value.code
+    assert re.fullmatch(
+        r"error: torch \S+ cannot write this model as ONNX, opset 17: .*'aten::fft_rfft2'.* not "
+        r'supported\. Try --format torchscript, another --opset, .*impl=auto, or literal\).*'
+        r'--backbone\. Nothing is written\.', message)
+    assert sorted(Path().iterdir()) == before
+    captured = capfd.readouterr()
+    assert 'graph(' not in captured.out + captured.err  # some releases print all of it
+    run('--format', 'torchscript', '--size', '32x32', *FFT)
+    assert Path('out.onnx').is_file()
+
+
+@pytest.mark.parametrize('form, message', [
+    ('onnx', r'onnxruntime \S+ cannot run the ONNX file on images \(1, 3, 32, 32\): .*Split'),
+    ('torchscript', 'the file fails on images 1x3x32x32: RuntimeError: ')])
+def test_files_that_fail_on_images_they_are_for_are_not_written(workspace, capfd, form, message):
+    workspace(config('classifier', 'DualFormer'))  # whose literal form goes image by image
+    with pytest.raises(SystemExit, match=f'error: {message}.*Try .*Nothing is written') as stopped:
+        run('--format', form, '--size', '32x32', '--dynamic-batch',
+            '--cfg-options', 'model.backbone.impl=literal')
+    assert '\n' not in stopped.value.code and not capfd.readouterr().err
+    assert not Path('out.onnx').exists()
+
+
+class Reverse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.flip(0)
+
+
+class Calling(nn.Module):
+    """Images through any function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, images):
+        return self.function(images)
+
+
+def test_what_onnxruntime_or_torchscript_lack_is_told_in_a_line():
+    images = torch.ones(1, 3, 4, 4)
+    with pytest.raises(ExportError, match='cannot load the ONNX file: .*implementation for Conv'):
+        OnnxModel(to_onnx(nn.Conv2d(3, 2, 1).double(), images.double()))
+    with pytest.raises(ExportError, match='as TorchScript: Could not export Python function call'):
+        to_torchscript(Calling(Reverse.apply), images)
+    with pytest.raises(ExportError, match=r'ONNX, opset 17: [^\n]*adaptive_avg_pool[^\n]*[^.]$'):
+        to_onnx(Calling(lambda x: F.adaptive_avg_pool2d(x, 3)), images)
+
+
+def test_names_that_cannot_be_written_to_are_named(workspace):
+    workspace(config('classifier', 'LinGlo'))
+    with pytest.raises(SystemExit, match='error: cannot write config.py/out.onnx: '):
+        run('--size', '32x32', out='config.py/out.onnx')
+
+
+@pytest.mark.parametrize('form', FORMATS)
+def test_a_file_is_whole_or_not_there(workspace, monkeypatch, form):
+    workspace(config('classifier', 'LinGlo'))
+
+    def fill_the_disk(file):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+    monkeypatch.setattr('os.fsync', fill_the_disk)
+    before = sorted(Path().iterdir())
+    with pytest.raises(SystemExit, match='error: cannot write out.onnx: No space left on device'):
+        run('--size', '32x32', '--format', form)
+    assert sorted(Path().iterdir()) == before
+
+
+def test_models_whose_training_diverged_are_told_apart_from_failed_exports(workspace):
+    model = workspace(config('classifier', 'LinGlo'))
+    model.head.fc.bias.data[1] = torch.inf
+    torch.save(dict(state_dict=model.state_dict()), 'trained.pth')
+    with pytest.raises(SystemExit, match='gives NaN or infinite values .*nothing is written'):
         run('--size', '32x32')
     assert not Path('out.onnx').exists()
 

@@ -56,10 +56,10 @@ def workspace(tmp_path_factory):
     folder = tmp_path_factory.mktemp('mixers')
     pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
     Image.fromarray(pixels).save(folder / 'photo.png')
+    head = dict(type='mmpretrain.LinearClsHead', num_classes=2, in_channels=12)
+    Config(dict(default_scope='mmpretrain', model=head)).dump(folder / 'head.py')
     for name, backbone in BACKBONES.items():
-        model = dict(
-            type='mmpretrain.ImageClassifier', backbone=backbone,
-            head=dict(type='mmpretrain.LinearClsHead', num_classes=2, in_channels=12))
+        model = dict(type='mmpretrain.ImageClassifier', backbone=backbone, head=head)
         preprocessor = dict(type='mmpretrain.ClsDataPreprocessor', to_rgb=True,
                             mean=[100, 110, 120], std=[50, 60, 70])
         cfg = Config(dict(default_scope='mmpretrain', model=model, data_preprocessor=preprocessor))
@@ -164,6 +164,15 @@ def test_images_reach_the_backbone_as_the_config_has_them(tools, workspace, monk
     assert np.allclose(subject.images[0].permute(1, 2, 0), (rgb - mean) / std, atol=1e-5)
 
 
+def test_models_without_preprocessing_get_imagenets(tools, workspace, tmp_path, monkeypatch):
+    monkeypatch.chdir(workspace)
+    Config(dict(model=BACKBONES['linglo'])).dump(tmp_path / 'bare.py')
+    subject = tools['mixer']['load_subject'](str(tmp_path / 'bare.py'), 'none', 'photo.png')
+    mean, std = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
+    assert np.allclose(subject.images[0].permute(1, 2, 0), (subject.picture - mean) / std,
+                       atol=1e-5)
+
+
 def test_images_are_scaled_to_cover_the_size_and_cropped(tools, workspace, monkeypatch):
     monkeypatch.chdir(workspace)
     left = np.zeros((20, 40, 3), np.uint8)
@@ -180,10 +189,15 @@ def test_images_are_scaled_to_cover_the_size_and_cropped(tools, workspace, monke
     (('missing.py', 'none', 'photo.png'), 'missing.py does not exist'),
     (('lkca.py', 'none', 'lkca.py'), 'lkca.py is in no known image format'),
     (('lkca.py', 'vit.pth', 'photo.png'), 'cannot load vit.pth'),
+    (('head.py', 'none', 'photo.png'), 'LinearClsHead has no backbone'),
     (('resnet.py', 'none', 'photo.png'), 'backbones DualFormer, LinGlo, LKCAViT and MCGANet'),
     (('linglo.py', 'none', 'photo.png', '--what', 'kernels'),
      'linglo has no kernels; it has saliency'),
     (('linglo.py', 'none', 'photo.png', '--beside', 'vit.py', 'none'), 'linglo has no rows'),
+    (('lkca.py', 'none', 'photo.png', '--beside', 'linglo.py', 'none'),
+     'linglo has no rows; it has saliency'),
+    (('mcganet.py', 'none', 'photo.png', '--head', '2'), '--head 2: .* have heads 0 to 1'),
+    (('dualformer.py', 'none', 'none', 'photo.png', '--head', '5'), '--head 5: .* heads 0 to 1'),
     (('lkca.py', 'none', 'photo.png', '--position', '32', '0'), 'outside the image of 32 x 32'),
     (('mcganet.py', 'none', 'mcganet.pth', 'photo.png'), 'give one checkpoint'),
 ])
@@ -266,4 +280,29 @@ def test_commands_of_the_gallery_are_understood_and_name_its_pictures(tools):
 def test_numbers_below_one_are_refused(feature_panels, capsys, option):
     with pytest.raises(SystemExit):
         feature_panels('linglo.py', '--image', 'photo.png', *option)
-    assert 'must be positive' in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert f'argument {option[0]}: must be a whole number from 1 on, got 0' in err
+
+
+@pytest.mark.parametrize('option, message', [
+    (('--layers', '-1'), '--layers: must be a whole number from 1 on, got -1'),
+    (('--size', '5', 'x'), '--size: must be a whole number from 1 on, got x'),
+    (('--head', '-1'), '--head must be at least 0, got -1')])
+def test_numbers_of_mixers_are_read_likewise(mixer_panels, capsys, option, message):
+    with pytest.raises(SystemExit):
+        mixer_panels('linglo.py', 'none', 'photo.png', *option)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_that_are_not_finite_are_named_with_their_checkpoint(
+        mixer_panels, feature_panels, tmp_path, value):
+    loaded = torch.load('linglo.pth')
+    key = 'backbone.stages.1.blocks.0.mixer.saliency'
+    loaded['state_dict'][key][0, 0] = value
+    torch.save(loaded, tmp_path / 'diverged.pth')
+    message = f'diverged.pth holds NaN or infinite values in {key}, of which nothing can be drawn'
+    with pytest.raises(SystemExit, match=f'mixer_panels.py: .*{message}'):
+        mixer_panels('linglo.py', 'linglo.pth', tmp_path / 'diverged.pth', 'photo.png')
+    with pytest.raises(SystemExit, match=f'feature_panels.py: .*{message}'):
+        feature_panels(f'linglo.py={tmp_path / "diverged.pth"}', '--image', 'photo.png')

@@ -3,6 +3,7 @@
 
 import math
 import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,18 @@ from PIL import Image
 
 from mmvisionmix.datasets.demo_data import CLASSES, PALETTE, SceneRecipe, write_ade20k
 
-ROOT = Path(__file__).resolve().parents[2]
+TOOLS = Path(__file__).resolve().parents[2] / 'tools/visualization'
 CONSTANT = 4  # the class that the tiny model always predicts
 
 
 @pytest.fixture(scope='module')
 def tool():
-    return runpy.run_path(str(ROOT / 'tools/visualization/segmentation_panels.py'))
+    """The tool, which imports what lies beside it."""
+    sys.path.insert(0, str(TOOLS))
+    try:
+        yield runpy.run_path(str(TOOLS / 'segmentation_panels.py'))
+    finally:
+        sys.path.remove(str(TOOLS))
 
 
 @pytest.fixture(scope='module')
@@ -95,7 +101,8 @@ def test_picture_has_the_colours_titles_and_legend_of_the_panels(tool):
 
 def test_images_are_spread_over_the_test_set(tool, workspace):
     config = Config.fromfile(workspace / 'tiny.py')
-    model = tool['load_model'](config, str(workspace / 'tiny.pth'), 'cpu')
+    init_default_scope('mmseg')
+    model = tool['load_model'](config, str(workspace / 'tiny.pth'))
     dataset = tool['DATASETS'].build(config.test_dataloader.dataset)
     names = [[panel.name[-5] for panel in tool['predict'](model, dataset, num)]
              for num in (1, 3, 9)]
@@ -104,7 +111,8 @@ def test_images_are_spread_over_the_test_set(tool, workspace):
 
 def test_panels_hold_image_truth_and_the_predictions_of_the_checkpoint(tool, workspace):
     config = Config.fromfile(workspace / 'tiny.py')
-    model = tool['load_model'](config, str(workspace / 'tiny.pth'), 'cpu')
+    init_default_scope('mmseg')
+    model = tool['load_model'](config, str(workspace / 'tiny.pth'))
     dataset = tool['DATASETS'].build(config.test_dataloader.dataset)
     panel, = tool['predict'](model, dataset, 1)
     data = workspace / 'data'
@@ -146,4 +154,25 @@ def test_missing_files_are_named(tool, workspace, monkeypatch, arguments, missin
 def test_a_picture_of_nothing_is_refused(tool, workspace, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(tool, workspace, tmp_path / 'a.png', '--num', '0')
-    assert '--num must be at least 1, got 0' in capsys.readouterr().err
+    assert 'argument --num: must be a whole number from 1 on, got 0' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(weight=math.nan),
+     'broken.pth holds NaN or infinite values in decode_head.conv_seg.weight, of which nothing'),
+    (dict(weight=math.inf, bias=-math.inf), 'in decode_head.conv_seg.weight and 1 more, of'),
+    (dict(bias=None), 'cannot load .*broken.pth: .*missing keys .*decode_head.conv_seg.bias')])
+def test_checkpoints_that_are_broken_or_of_another_model_are_named(
+        tool, workspace, tmp_path, change, message):
+    state = torch.load(workspace / 'tiny.pth')['state_dict']
+    for key, value in change.items():
+        key = f'decode_head.conv_seg.{key}'
+        if value is None:
+            del state[key]
+        else:
+            state[key].view(-1)[3] = value
+    torch.save(dict(state_dict=state, meta={}), tmp_path / 'broken.pth')
+    with pytest.raises(SystemExit, match=f'(?s)^segmentation_panels.py: .*{message}'):
+        tool['main']([str(workspace / 'tiny.py'), str(tmp_path / 'broken.pth'), '--device', 'cpu',
+                      '--out', str(tmp_path / 'a.png')])
+    assert not (tmp_path / 'a.png').exists()

@@ -7,7 +7,7 @@
 Classifiers and segmentors give logits, detectors the maps of their neck, backbones theirs. The
 backbone is folded for inference (see reparameterize.py). The file is run on random images, of
 other batches and sizes too where they are dynamic, and written only if its outputs are those of the
-model before it was folded.
+model before it was folded. What the format lacks is named, and nothing is written.
 """
 import argparse
 import copy
@@ -20,10 +20,12 @@ from reparameterize import image_size, load_config, load_model, relative_error
 from torch import Tensor, nn
 
 from mmvisionmix.complexity import DETECTION_SIZE
+from mmvisionmix.engine.checkpoint_hook import WholeFileBackend
 from mmvisionmix.export import (
     FORMATS,
     OPSET,
     Exportable,
+    ExportError,
     load_exported,
     require,
     size_multiple,
@@ -33,6 +35,12 @@ from mmvisionmix.export import (
 from mmvisionmix.models import switch_to_deploy
 
 Size = Tuple[int, int]
+HINTS = dict(
+    onnx='Try --format torchscript, another --opset',
+    torchscript='Try --format onnx')
+"""What may help where a format lacks an operation, before what may help with either format."""
+HINT = ("{}, another form of the backbone's mixers (--cfg-options model.backbone.impl=auto, or "
+        'literal) or, if the operation is not of the backbone, --backbone. Nothing is written.')
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -196,12 +204,17 @@ def export(model: Exportable, args: argparse.Namespace, size: Size,
         bytes: The file's content.
 
     Raises:
-        ValueError: If the file cannot be what is asked for, or its outputs are not the model's.
+        ExportError: If the format lacks an operation of the model.
+        ValueError: If the file cannot be what is asked for, its outputs are not the model's, or
+            these are not finite.
     """
     multiple = check_dynamic_size(model, size) if args.dynamic_size else 1
     channels = next(m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
     images = random_images(args, channels, size, multiple)
     expected = [model(batch) for batch in images]
+    if not all(out.isfinite().all() for outs in expected for out in outs):
+        raise ValueError('the model gives NaN or infinite values for random images: what was '
+                         'trained has diverged; nothing is written')
     names = model.output_names(expected[0])
     about = describe(model, classes, multiple)
     axes = dynamic_axes(args, names, expected[0])
@@ -222,11 +235,17 @@ def compare(exported: nn.Module, images: Sequence[Tensor],
     """Runs what was exported, and prints how far its outputs are from what was expected.
 
     Raises:
+        ExportError: If it does not run.
         ValueError: If that is more than ``tolerance``.
     """
     for batch, outs in zip(images, expected):
         text = 'x'.join(map(str, batch.shape))
-        error = relative_error(exported(batch), outs)
+        try:
+            found = exported(batch)
+        except RuntimeError as error:  # of TorchScript, after a listing of its code
+            reason = str(error).strip().splitlines()[-1]
+            raise ExportError(f'the file fails on images {text}: {reason}') from error
+        error = relative_error(found, outs)
         print(f'{text}: relative error {error:.1e}')
         if not error <= tolerance:  # NaN included
             raise ValueError(f'more than {tolerance:.1e}; nothing is written')
@@ -241,10 +260,14 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             require(module)
         model, classes = prepare(cfg, args)
         content = export(model, args, choose_size(cfg, args), classes)
+    except ExportError as error:
+        raise SystemExit(f'error: {error}. {HINT.format(HINTS[args.format])}') from error
     except (ImportError, ValueError) as error:
         raise SystemExit(f'error: {error}') from error
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_bytes(content)
+    try:
+        WholeFileBackend().put(content, args.out)
+    except OSError as error:
+        raise SystemExit(f'error: cannot write {args.out}: {error.strerror}') from error
     print(f'written: {args.out} ({len(content) / 2**20:.1f} MiB)')
 
 

@@ -30,6 +30,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from options import add_image_options, counting_number, make_parser, position_in, refusing
 from subjects import (
     DEFAULT_SIZE,
     NO_CHECKPOINT,
@@ -59,31 +60,18 @@ DECADES = 4  # of the receptive field, below its largest value
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, 'features.png')
     parser.add_argument('networks', nargs='+', metavar='NETWORK', help='see above')
     parser.add_argument('--image', required=True, help='image file')
     parser.add_argument(
-        '--out', type=Path, default=Path('features.png'), help='picture (default: %(default)s)')
-    parser.add_argument(
         '--what', choices=VIEWS, default='erf', help='see above (default: %(default)s)')
     parser.add_argument(
-        '--position', nargs=2, type=int, metavar=('ROW', 'COLUMN'),
-        help='pixel of the scaled image that similarity is to (default: its centre)')
-    parser.add_argument(
-        '--samples', type=int, default=16,
+        '--samples', type=counting_number, default=16,
         help='random images of the receptive field (default: %(default)s)')
-    parser.add_argument(
-        '--layers', type=int, default=4, metavar='N',
-        help='most maps of similarity, the last of each stage or evenly spread '
-        '(default: %(default)s)')
-    parser.add_argument(
-        '--size', nargs=2, type=int, metavar=('H', 'W'),
-        help="scale and crop the image to as many pixels (default: a config's, else 224 224)")
-    args = parser.parse_args(argv)
-    if min(*(args.size or [1]), args.samples, args.layers) < 1:
-        parser.error('--size, --samples and --layers must be positive')
-    return args
+    add_image_options(
+        parser, position='that similarity is to',
+        layers='most maps of similarity, the last of each stage or evenly spread')
+    return parser.parse_args(argv)
 
 
 class ChannelsFirst(nn.Module):
@@ -143,12 +131,7 @@ def similarity_sheet(subjects: Sequence[Subject], args: argparse.Namespace) -> S
     """One row of maps per network, beside the image, which is not shown twice."""
     rows: List[List[Optional[Panel]]] = []
     for subject in subjects:
-        height, width = subject.picture.shape[:2]
-        row, col = args.position or (height // 2, width // 2)
-        if not (0 <= row < height and 0 <= col < width):
-            raise ValueError(
-                f'--position {row} {col} is outside the image of {height} x {width}')
-        position = ((row + 0.5) / height, (col + 0.5) / width)
+        position = position_in(args, subject.picture.shape[:2])
         maps = block_maps(subject.backbone, subject.images)
         again = subject is not subjects[0] and np.array_equal(subject.picture, subjects[0].picture)
         rows.append([None if again else Panel('image', subject.picture, position)] + [
@@ -210,10 +193,8 @@ def picture_of(args: argparse.Namespace) -> Tuple[Figure, str]:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Draws the picture that the command line asks for."""
     args = parse_args(argv)
-    try:
+    with refusing('feature_panels.py'):
         figure, title = picture_of(args)
-    except (FileNotFoundError, ImportError, ValueError) as error:
-        raise SystemExit(f'feature_panels.py: {error}') from error
     save(figure, args.out)
     print(f'{title}: {args.out}')
 

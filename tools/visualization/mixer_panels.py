@@ -27,7 +27,7 @@ import torch
 from drawing import Panel, Scale, Sheet, draw, save
 from matplotlib import colormaps
 from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
-from mmengine.config import DictAction
+from options import add_cfg_options, add_image_options, make_parser, position_in, refusing
 from subjects import NO_CHECKPOINT, Subject, choose_layers, label_of, load_subject
 from torch import Tensor
 
@@ -50,13 +50,10 @@ TITLES = {
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, 'mixers.png')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoints', nargs='+', help='checkpoint files, or none')
     parser.add_argument('image', help='image file')
-    parser.add_argument(
-        '--out', type=Path, default=Path('mixers.png'), help='picture (default: %(default)s)')
     parser.add_argument(
         '--what', nargs='+', choices=list(VIEWS), metavar='VIEW',
         help='some of the above (default: all that the network has)')
@@ -64,26 +61,17 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         '--beside', nargs=2, default=[], metavar=('CONFIG', 'CHECKPOINT'),
         help='another network whose rows are drawn beside, such as a ViT')
     parser.add_argument(
-        '--position', nargs=2, type=int, metavar=('ROW', 'COLUMN'),
-        help='pixel of the scaled image whose token rows are of (default: its centre)')
-    parser.add_argument(
         '--head', type=int, default=0,
-        help='head of groups, queries, and of several checkpoints (default: %(default)s)')
-    parser.add_argument(
-        '--layers', type=int, default=4, metavar='N',
-        help='most layers to draw, the last of each stage or evenly spread; kernels are all drawn '
-        '(default: %(default)s)')
-    parser.add_argument(
-        '--size', nargs=2, type=int, metavar=('H', 'W'),
-        help="scale and crop the image to as many pixels (default: the config's, else 224 224)")
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-        help='settings that override CONFIG')
+        help='head of groups, queries, and of several checkpoints, counted from 0; the last one '
+        'of layers that have fewer (default: %(default)s)')
+    add_image_options(
+        parser, position='whose token rows are of',
+        layers='most layers to draw, the last of each stage or evenly spread; kernels are all '
+        'drawn')
+    add_cfg_options(parser, 'model.backbone.arch=b')
     args = parser.parse_args(argv)
-    if args.size and min(args.size) < 1:
-        parser.error(f'--size must be positive, got {args.size}')
-    if args.layers < 1 or args.head < 0:
-        parser.error('--layers must be at least 1 and --head at least 0')
+    if args.head < 0:
+        parser.error(f'--head must be at least 0, got {args.head}')
     return args
 
 
@@ -97,8 +85,15 @@ def load_subjects(args: argparse.Namespace) -> List[Subject]:
 
 
 def load_beside(args: argparse.Namespace) -> List[Subject]:
-    """Loads the network whose rows are drawn beside, if there is one."""
-    return [load_subject(*args.beside, args.image, args.size)] if args.beside else []
+    """Loads the network whose rows are drawn beside, if there is one.
+
+    Raises:
+        ValueError: If it has no rows.
+    """
+    others = [load_subject(*args.beside, args.image, args.size)] if args.beside else []
+    for other in others:
+        choose_views(['rows'], other)
+    return others
 
 
 def choose_views(wanted: Optional[Sequence[str]], subject: Subject) -> List[str]:
@@ -129,7 +124,7 @@ def kernel_sheet(subjects: Sequence[Subject]) -> Sheet:
 
 def row_sheet(subjects: Sequence[Subject], args: argparse.Namespace) -> Sheet:
     """One column per subject, one row per layer, beside the image."""
-    position = position_of(args, subjects[0].picture)
+    position = position_in(args, subjects[0].picture.shape[:2])
     columns = []
     for subject in subjects:
         maps = mixing_rows(subject.backbone, subject.images, position)
@@ -145,10 +140,18 @@ def row_sheet(subjects: Sequence[Subject], args: argparse.Namespace) -> Sheet:
 
 
 def map_sheet(view: str, subjects: Sequence[Subject], args: argparse.Namespace) -> Sheet:
-    """One row per layer: its maps, or one map of every subject if there are several."""
+    """One row per layer: its maps, or one map of every subject if there are several.
+
+    Raises:
+        ValueError: If no layer has the head asked for, or maps are too many for several subjects.
+    """
     maps = [{name: to_shown(view, each[0]) for name, each in
              MAPS[view](subject.backbone, subject.images).items()} for subject in subjects]
     names = choose_layers(list(maps[0]), args.layers)
+    picks_head = len(subjects) > 1 or view in ('groups', 'queries')
+    most = max(len(maps[0][name]) for name in names)
+    if picks_head and args.head >= most:
+        raise ValueError(f'--head {args.head}: the layers drawn have heads 0 to {most - 1}')
     rows = []
     for i, name in enumerate(names):
         head: List[Optional[Panel]] = [Panel('image', subjects[0].picture) if i == 0 else None]
@@ -160,7 +163,7 @@ def map_sheet(view: str, subjects: Sequence[Subject], args: argparse.Namespace) 
             check_single(view, found)
         rows.append(head + [Panel(title if i == 0 or view == 'saliency' else '',
                                   values.numpy()) for title, values in found.items()])
-    heads = f', head {args.head + 1}' if len(subjects) > 1 or view in ('groups', 'queries') else ''
+    heads = f', head {args.head + 1}' if picks_head else ''
     return make_sheet(view, rows, [label_of(name) for name in names], heads)
 
 
@@ -228,19 +231,6 @@ SCALES: Dict[str, Callable[[Sequence[np.ndarray]], Scale]] = dict(
     queries=signed(LOG_WEIGHT, 0.995), partitions=numbers)
 
 
-def position_of(args: argparse.Namespace, picture: np.ndarray) -> tuple:
-    """The position asked for, as parts of the image's sides.
-
-    Raises:
-        ValueError: If it is outside the image.
-    """
-    height, width = picture.shape[:2]
-    row, col = args.position or (height // 2, width // 2)
-    if not (0 <= row < height and 0 <= col < width):
-        raise ValueError(f'--position {row} {col} is outside the image of {height} x {width}')
-    return (row + 0.5) / height, (col + 0.5) / width
-
-
 def make_sheets(args: argparse.Namespace) -> List[Sheet]:
     """Makes what the command line asks for."""
     subjects = load_subjects(args)
@@ -262,11 +252,8 @@ def make_sheets(args: argparse.Namespace) -> List[Sheet]:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Draws the picture that the command line asks for."""
     args = parse_args(argv)
-    try:
-        with torch.no_grad():
-            sheets = make_sheets(args)
-    except (FileNotFoundError, ValueError) as error:
-        raise SystemExit(f'mixer_panels.py: {error}') from error
+    with refusing('mixer_panels.py'), torch.no_grad():
+        sheets = make_sheets(args)
     save(draw(sheets), args.out)
     random = ', of random weights' if set(args.checkpoints) == {NO_CHECKPOINT} else ''
     print(f'{" and ".join(sheet.title for sheet in sheets)}{random}: {args.out}')

@@ -6,19 +6,21 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Optional, Sequence
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import mmcv
 import numpy as np
 import torch
+from drawing import save
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.model import revert_sync_batchnorm
-from mmseg.apis import init_model
+from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
+from options import add_cfg_options, counting_number, make_parser, refusing
+from subjects import load_config, load_model
 
 from mmvisionmix.datasets.availability import check_data
 
@@ -53,48 +55,18 @@ class Panel(NamedTuple):
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', type=Path, help='config file of a segmentation model')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser = make_parser(__doc__, 'predictions.png')
+    parser.add_argument('config', help='config file of a segmentation model')
+    parser.add_argument('checkpoint', help='checkpoint file, or none for random weights')
     parser.add_argument(
-        '--out', type=Path, default=Path('predictions.png'), help='picture (default: %(default)s)')
-    parser.add_argument(
-        '--num', type=int, default=4, help='images, spread over the test set (default: 4)')
+        '--num', type=counting_number, default=4,
+        help='images, spread over the test set (default: %(default)s)')
     parser.add_argument(
         '--device',
         default='cuda' if torch.cuda.is_available() else 'cpu',
         help='where to run the model (default: %(default)s)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='settings that override the config, e.g. test_dataloader.dataset.data_root=PATH')
-    args = parser.parse_args(argv)
-    if args.num < 1:
-        parser.error(f'--num must be at least 1, got {args.num}')
-    return args
-
-
-def load_config(args: argparse.Namespace) -> Config:
-    """Reads the config, with its options.
-
-    Raises:
-        FileNotFoundError: If the config, the checkpoint or the test data are missing.
-    """
-    for path in (args.config, args.checkpoint):
-        if '://' not in str(path) and not Path(path).is_file():
-            raise FileNotFoundError(f'{path} does not exist')
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
-    check_data(cfg, ('test_dataloader', ))
-    return cfg
-
-
-def load_model(cfg: Config, checkpoint: str, device: str) -> torch.nn.Module:
-    """Builds the model in evaluation mode and loads its weights."""
-    model = init_model(cfg, checkpoint, device)
-    return revert_sync_batchnorm(model) if device == 'cpu' else model
+    add_cfg_options(parser, 'test_dataloader.dataset.data_root=PATH')
+    return parser.parse_args(argv)
 
 
 def predict(model: torch.nn.Module, dataset: Sequence[dict], num: int) -> Iterator[Panel]:
@@ -165,19 +137,31 @@ def draw_row(axes: Sequence, panel: Panel, colors: np.ndarray) -> None:
         ax.axis('off')
 
 
+def make_panels(cfg: Config, args: argparse.Namespace) -> Tuple[List[Panel], dict]:
+    """Runs the model that the command line asks for.
+
+    Returns:
+        The panels, and what the data set says of its classes.
+
+    Raises:
+        FileNotFoundError: If the test data are missing.
+        ValueError: If the checkpoint is not the model's, or holds values that are not finite.
+    """
+    check_data(cfg, ('test_dataloader', ))
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    model = load_model(cfg, args.checkpoint).to(args.device)
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    return list(predict(model, dataset, args.num)), dataset.metainfo
+
+
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Draws the picture that the command line asks for."""
     args = parse_args(argv)
-    try:
-        cfg = load_config(args)
-    except FileNotFoundError as error:
-        raise SystemExit(f'segmentation_panels.py: {error}') from error
-    model = load_model(cfg, args.checkpoint, args.device)
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    panels: List[Panel] = list(predict(model, dataset, args.num))
-    palette = np.array(dataset.metainfo['palette'], np.uint8)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    draw(panels, dataset.metainfo['classes'], palette).savefig(args.out, dpi=120)
+    with refusing('segmentation_panels.py'):
+        cfg = load_config(args.config, args.checkpoint, args.cfg_options)
+        panels, metainfo = make_panels(cfg, args)
+    palette = np.array(metainfo['palette'], np.uint8)
+    save(draw(panels, metainfo['classes'], palette), args.out)
     mean = np.nanmean([panel.accuracy for panel in panels])
     print(f'{len(panels)} images, {mean:.1%} of their pixels right: {args.out}')
 

@@ -58,22 +58,42 @@ def load_subject(config: str, checkpoint: str, image: str, size: Optional[Sequen
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file is no image or no checkpoint of the model, or the model has no
-            backbone.
+        ValueError: If a file is no image, no checkpoint of the model or one with values that are
+            not finite, or the model has no backbone.
     """
-    for path in (config, image, *([] if checkpoint == NO_CHECKPOINT else [checkpoint])):
-        if '://' not in path and not Path(path).is_file():
-            raise FileNotFoundError(f'{path} does not exist')
-    cfg = Config.fromfile(config)
-    cfg.merge_from_dict(options or {})
+    check_files(image)
+    cfg = load_config(config, checkpoint, options)
     model = load_model(cfg, checkpoint)
     pixels = read_image(image, size or image_size(cfg))
     return Subject(name or Path(config).stem, backbone_of(model),
                    preprocess(model, pixels, reads_files(cfg)), pixels[..., ::-1].copy())
 
 
+def check_files(*paths: str) -> None:
+    """Raises a FileNotFoundError that names the first file that is missing."""
+    for path in paths:
+        if '://' not in path and not Path(path).is_file():
+            raise FileNotFoundError(f'{path} does not exist')
+
+
+def load_config(config: str, checkpoint: str, options: Optional[dict] = None) -> Config:
+    """Reads a config, with settings that override it.
+
+    Raises:
+        FileNotFoundError: If it is missing, or its checkpoint is.
+    """
+    check_files(config, *([] if checkpoint == NO_CHECKPOINT else [checkpoint]))
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(options or {})
+    return cfg
+
+
 def load_model(cfg: Config, checkpoint: str) -> nn.Module:
-    """Builds a config's model on the CPU, in evaluation mode, and loads all its weights."""
+    """Builds a config's model on the CPU, in evaluation mode, and loads all its weights.
+
+    Raises:
+        ValueError: If the file is no checkpoint of the model, or holds values that are not finite.
+    """
     if cfg.get('data_preprocessor'):
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     torch.manual_seed(0)
@@ -85,7 +105,21 @@ def load_model(cfg: Config, checkpoint: str) -> nn.Module:
             load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise ValueError(f'cannot load {checkpoint}: {error}') from error
+        check_finite(model, checkpoint)
     return model
+
+
+def check_finite(model: nn.Module, checkpoint: str) -> None:
+    """Checks what a model got from a checkpoint.
+
+    Raises:
+        ValueError: If it is not finite; names the first such parameter or statistic.
+    """
+    broken = [name for name, values in model.state_dict().items() if not values.isfinite().all()]
+    if broken:
+        more = f' and {len(broken) - 1} more' if len(broken) > 1 else ''
+        raise ValueError(f'{checkpoint} holds NaN or infinite values in {broken[0]}{more}, of '
+                         f'which nothing can be drawn; its training has diverged')
 
 
 def backbone_of(model: nn.Module) -> nn.Module:
