@@ -38,6 +38,7 @@ from .partition_attention import (
     partition_attention,
 )
 from .precision import full_precision
+from .recording import is_recording
 from .reparam import (
     BatchNormStatistics,
     Convolution,
@@ -54,7 +55,7 @@ __all__ = [
     'choose_large_kernel_impl', 'depthwise_conv', 'depthwise_identity', 'depthwise_statistics',
     'draw_hash_vectors', 'fit_kernel', 'fold_batch_norm', 'fold_group_weights',
     'fold_key_only_weights', 'full_precision', 'fused_conv_gelu', 'group_attention',
-    'group_attention_maps', 'hash_partition', 'key_only_attention', 'key_only_saliency',
-    'kmeans_partition', 'large_kernel_mix', 'may_fuse_gelu', 'partition_attention',
-    'toeplitz_matrix'
+    'group_attention_maps', 'hash_partition', 'is_recording', 'key_only_attention',
+    'key_only_saliency', 'kmeans_partition', 'large_kernel_mix', 'may_fuse_gelu',
+    'partition_attention', 'toeplitz_matrix'
 ]

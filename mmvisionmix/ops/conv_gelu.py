@@ -9,9 +9,9 @@ from typing import Optional, Sequence
 
 import torch
 from torch import Tensor
-from torch._utils import is_compiling  # torch.compiler has it from 2.3 on
 
 from .precision import autocasts_on_cpu
+from .recording import is_recording
 
 
 def may_fuse_gelu(x: Tensor, weight: Tensor) -> bool:
@@ -19,7 +19,7 @@ def may_fuse_gelu(x: Tensor, weight: Tensor) -> bool:
 
     Not while operators are recorded or counted: what does that knows convolutions, and not this.
     """
-    if torch.is_grad_enabled() or is_compiling() or torch.jit.is_tracing():
+    if torch.is_grad_enabled() or is_recording():
         return False
     if torch._C._len_torch_dispatch_stack():
         return False

@@ -13,7 +13,8 @@ from typing import Any, Optional, Sequence, Tuple, Union
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch._utils import is_compiling  # torch.compiler has it from 2.3 on
+
+from .recording import is_compiling
 
 
 def depthwise_conv(x: Tensor, weight: Tensor, bias: Optional[Tensor] = None, stride: int = 1,

@@ -28,7 +28,7 @@ def blocks(heading, language):
 
 @pytest.fixture(scope='module')
 def clone(tmp_path_factory):
-    """A folder with the tools, the configs, data and a checkpoint where the quickstart leaves it."""
+    """A folder with tools, configs, data and a checkpoint where the quickstart leaves it."""
     folder = tmp_path_factory.mktemp('clone')
     for name in ('tools', 'configs'):
         (folder / name).symlink_to(ROOT / name)

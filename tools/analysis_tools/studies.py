@@ -81,7 +81,7 @@ def train_once(cfg: Config, metric: str, scale: float = 1.) -> History:
         runner.register_hook(recorder)
         runner.train()
         result.write_text(json.dumps({metric: recorder.history}))
-    return [(at, value) for at, value in json.loads(result.read_text())[metric]]
+    return list(map(tuple, json.loads(result.read_text())[metric]))
 
 
 def train_all(runs: Sequence[Trained], workers: int) -> Dict[Trained, History]:

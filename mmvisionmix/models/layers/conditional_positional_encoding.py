@@ -6,7 +6,6 @@ from typing import Any, Dict, List, Optional
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch._utils import is_compiling  # torch.compiler has it from 2.3 on
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmvisionmix.ops import (
@@ -15,6 +14,7 @@ from mmvisionmix.ops import (
     depthwise_conv,
     depthwise_identity,
     depthwise_statistics,
+    is_recording,
 )
 
 from .conv_norm import ConvNorm, DepthwiseConv2d
@@ -102,7 +102,7 @@ class ConditionalPositionalEncoding(BaseModule):
         """Whether one convolution may stand for all branches, and is wanted to."""
         if self.impl == 'literal' or x.dtype not in (torch.float32, torch.float64):
             return False
-        if is_compiling() or torch.jit.is_tracing():
+        if is_recording():
             return False
         norms = [branch.norm for branch in self.branches]
         if not all(isinstance(norm, _BatchNorm) and norm.affine and norm.track_running_stats

@@ -3,9 +3,8 @@ from typing import Callable, Generic, Optional, Sequence, Tuple, TypeVar
 
 import torch
 from torch import Tensor
-from torch._utils import is_compiling  # torch.compiler has it from 2.3 on
 
-from mmvisionmix.ops import full_precision
+from mmvisionmix.ops import full_precision, is_recording
 
 Value = TypeVar('Value')
 
@@ -50,7 +49,7 @@ def may_cache(parameters: Sequence[Tensor]) -> bool:
     They cannot where gradients of parameters are asked for, or while a graph is being recorded: it
     could not tell when they become stale.
     """
-    if is_compiling() or torch.jit.is_tracing():
+    if is_recording():
         return False
     if any(param.is_inference() or param.is_meta for param in parameters):
         return False
