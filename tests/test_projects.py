@@ -123,6 +123,29 @@ def test_detector_trains_by_mim(project, on_path):
     assert len(weights['bbox_head.retina_cls.weight']) == 9 * 3  # anchors of a place, classes
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('by', ('mim', 'ours'))
+def test_segmentor_trains_and_is_tested_by_the_commands_of_the_readme(project, on_path, by):
+    """The tools of mmsegmentation by mim, and ours, from the folder beside this one."""
+    tested = [option.replace('val_', 'test_') for option in SMALL_SEGMENTOR
+              if 'val_dataloader' in option]
+    options = ['--cfg-options', *SMALL_SEGMENTOR, *tested]
+    work, checkpoint = f'work/readme-{by}', f'work/readme-{by}/iter_2.pth'
+    if by == 'mim':
+        start, config = ['-m', 'mim', '{}', 'mmsegmentation'], 'segmentor_by_expression'
+        test = ['--gpus', '0', '--checkpoint', checkpoint]
+    else:
+        start, config = ['../mmvisionmix/tools/{}.py'], 'segmentor_by_name'
+        test = [checkpoint]
+    for tool, more in (('train', ['--gpus', '0'] * (by == 'mim')), ('test', test)):
+        command = [sys.executable, *(word.format(tool) for word in start), f'configs/{config}.py',
+                   *more, '--work-dir', work, *options, 'default_hooks.checkpoint.interval=2']
+        result = subprocess.run(command, cwd=project, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True, timeout=600)
+        assert result.returncode == 0, result.stdout[-4000:]
+        assert re.search(r'mIoU: [\d.]+', result.stdout)
+
+
 @pytest.mark.parametrize('way', HEADS)
 def test_every_way_to_inherit(project, monkeypatch, way):
     """The package is imported here, so that MMEngine knows its name."""

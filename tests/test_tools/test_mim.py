@@ -135,6 +135,10 @@ def test_trains_and_tests_by_name(mim, demo_ade20k, tmp_path):
     assert 'mmvisionmix/.mim/tools/test.py' in out and 'Testing finished successfully' in out
     tested = re.search(r'Iter\(test\) \[1/1\] +aAcc: [\d.]+ +mIoU: ([\d.]+)', out).group(1)
     assert tested == validated and float(tested) > 0
+    config = ROOT / 'configs/toy' / TOY
+    out = mim('run', 'mmvisionmix', 'reparameterize', config, 'work/iter_2.pth', 'deployed.pth',
+              '--size', '128', '128')
+    assert 'relative error' in out and (tmp_path / 'deployed.pth').is_file()
 
 
 @pytest.mark.slow
