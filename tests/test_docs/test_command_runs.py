@@ -26,6 +26,7 @@ HERE = 'tests/test_docs/test_command_runs.py'
 MIM = ['tests/test_tools/test_mim.py', 'tests/test_projects.py']
 BENCHMARKS = ['tests/test_tools/test_benchmarks.py', HERE]
 PANELS = ['tests/test_tools/test_mixer_and_feature_panels.py']
+STEPS = ['tests/test_docs/test_first_steps.py']
 # By what a command starts with: the tests and scripts that run it, with every option that it has.
 RUN_BY = {
     'bash tools/dist_test.sh': ['tests/test_tools/test_launchers.py'],
@@ -44,12 +45,14 @@ RUN_BY = {
     'python -m pytest': ['tests/test_docs/test_worked_example.py', 'tools/run_tests.sh'],
     'python -m ruff': ['tools/run_tests.sh'],
     'python docs/walkthrough.py': ['tests/test_docs/test_walkthrough.py'],
+    'python run_onnx.py': STEPS, 'python segment.py': STEPS,
     'python tools/analysis_tools/benchmark.py': BENCHMARKS,
     'python tools/analysis_tools/benchmark_attention.py': BENCHMARKS,
     'python tools/analysis_tools/benchmark_key_only.py': BENCHMARKS,
     'python tools/analysis_tools/benchmark_ops.py': BENCHMARKS,
     'python tools/analysis_tools/digits_study.py': ['tests/test_tools/test_digits_study.py', HERE],
     'python tools/analysis_tools/get_flops.py': ['tests/test_tools/test_get_flops.py'],
+    'python tools/analysis_tools/learning_curves.py': ['tests/test_tools/test_learning_curves.py'],
     'python tools/analysis_tools/paper_tables.py': ['tests/test_tools/test_paper_tables.py', HERE],
     'python tools/analysis_tools/plot_attention_cost.py': BENCHMARKS,
     'python tools/analysis_tools/profile_networks.py': BENCHMARKS,
@@ -74,8 +77,9 @@ RUN_BY = {
     'cp': ['tests/test_projects.py'], 'cd': ['tests/test_projects.py'],
     '--cfg-options': ['tests/test_projects.py'],  # words to add to commands
 }
-# Run word by word below, or not by a test of their own.
-AS_WRITTEN = ('pip install', 'mim install', 'source', 'cp', 'cd')
+# Run word by word, below or in the test that the table names.
+AS_WRITTEN = ('pip install', 'mim install', 'source', 'cp', 'cd', 'python run_onnx.py',
+              'python segment.py')
 # What is not run as it is written, but refused, asked for by a stand-in, or run on a CPU.
 NOT_RUN = {
     '--amp, bfloat16 by --cfg-options': 'needs a GPU; the refusal is tested, and the config',
@@ -206,7 +210,8 @@ def test_pip_and_mim_resolve_what_pages_install(run, copy, page):
     (['tests/test_ops', '-k', 'fft'], '-q tests/test_ops -k fft'),
     (['-m', 'slow'], '-q -n 2 --dist loadgroup tests -m slow'),
     (['--stack', 'lite'], '-q -n 2 --dist loadgroup tests/test_ops tests/test_models '
-                          'tests/test_checkpoints.py tests/test_mmcv_lite.py'),
+                          'tests/test_checkpoints.py tests/test_mmcv_lite.py '
+                          'tests/test_tools/test_export.py'),
     (['--stack', 'modern', 'tests/test_ops'], '-q tests/test_ops')))
 def test_run_tests_gives_pytest_what_it_is_told(run, copy, args, last):
     """Which .ci/run has it really do."""
@@ -276,7 +281,7 @@ def test_digits_are_studied_by_the_papers_recipe(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(svhn, 'load_digits', few.__getitem__)
     known = digits_study.Run('vit', '0.5m', 0, 2, 32, 'paper', tmp_path).folder
     known.mkdir()
-    (known / 'result.json').write_text(json.dumps(dict(top1=12.5)))
+    (known / 'result.json').write_text(json.dumps({'accuracy/top1': [[2, 12.5]]}))
     monkeypatch.setattr('sys.argv', [
         'digits_study.py', '--sizes', '0.5m', '--recipe', 'paper', '--epochs', '2', '--seeds', '0',
         '--workers', '1', '--out', str(tmp_path)])
@@ -310,17 +315,18 @@ def test_stock_publish_tool_runs_after_an_import_of_the_package(run, tmp_path):
     assert torch.load(published, weights_only=True)['state_dict']['weight'].tolist() == [1, 1]
 
 
-@pytest.mark.parametrize('measured', (
-    ['--memory'], pytest.param(['--compile'], marks=pytest.mark.slow)))
-def test_benchmark_takes_all_options_of_the_page_together(tmp_path, capsys, measured):
-    """On a CPU, with two images of 32 pixels; there, compiled ones have no memory measured."""
+@pytest.mark.parametrize('compiled', (
+    [], pytest.param(['--compile', 'default'], marks=pytest.mark.slow)))
+def test_benchmark_takes_all_options_of_the_page_together(tmp_path, capsys, compiled):
+    """On a CPU, with two images of 32 pixels."""
     threads = torch.get_num_threads()
     try:
         benchmark.main([
             'timm:pvt_v2_b0', '--device', 'cpu', '--channels-last', '--dtype',
             'bfloat16', '--batch', '2', '--outputs', 'maps', '--sizes', '32x32', '64x64',
             '--modes', 'inference', '--rounds', '1', '--threads', '1', '--json',
-            str(tmp_path / 'rows.json'), '--plot', str(tmp_path / 'curves.png'), *measured])
+            str(tmp_path / 'rows.json'), '--plot', str(tmp_path / 'curves.png'), '--memory',
+            *compiled])
     finally:
         torch.set_num_threads(threads)
     rows = json.loads((tmp_path / 'rows.json').read_text())

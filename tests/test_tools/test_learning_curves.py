@@ -64,9 +64,9 @@ def test_study_trains_what_is_not_trained_yet_and_draws(tmp_path, monkeypatch, c
     known.folder.mkdir()
     (known.folder / 'result.json').write_text(json.dumps(dict(mIoU=[[6, 12.5]])))
     options = ('--iterations', str(VALIDATIONS), '--seeds', '0', '--out', str(tmp_path))
-    learning_curves.main(('--tasks', 'segmentation', '--networks', 'resnet-3.5m', *options))
+    learning_curves.main(('--tasks', 'segmentation', '--backbones', 'resnet-3.5m', *options))
     assert '| ResNet | 3.54M | 0.20G | 12.5 (12.5) |' in capsys.readouterr().out
-    learning_curves.main(('--networks', 'linglo', '--picture', 'new/curves.png', *options))
+    learning_curves.main(('--backbones', 'linglo', '--picture', 'new/curves.png', *options))
     reached = []
     for task in TASKS:
         run = make_run(tmp_path, task=task, iterations=VALIDATIONS)

@@ -163,7 +163,7 @@ def parse_args(argv: Sequence[str] = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--tasks', nargs='+', choices=TASKS, default=list(TASKS),
                         help='(default: both)')
-    parser.add_argument('--networks', nargs='+', choices=NETWORKS, default=list(NETWORKS),
+    parser.add_argument('--backbones', nargs='+', choices=NETWORKS, default=list(NETWORKS),
                         help='(default: all)')
     parser.add_argument(
         '--seeds', nargs='+', type=int, default=[0, 1, 2], help='(default: 0 1 2)')
@@ -191,7 +191,7 @@ def main(argv: Sequence[str] = None) -> None:
         task.write(task.data, task.recipe)
     histories = train_all([
         Run(network, task, seed, args.iterations or TASKS[task].iterations, args.out)
-        for seed in args.seeds for task in args.tasks for network in args.networks], args.workers)
+        for seed in args.seeds for task in args.tasks for network in args.backbones], args.workers)
     print(f'\nBy the backbone; percent after the last iteration: mean ± standard deviation '
           f'(every seed)\n\n{tabulate(histories)}')
     if args.picture:

@@ -6,6 +6,7 @@ import math
 import re
 import statistics
 import timeit
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Type, TypeVar
@@ -78,9 +79,9 @@ def peak_memory(prepare: Callable[..., Callable[[], object]], warm_up: Sequence,
     """
     if not STATUS.exists():
         return math.nan
-    with get_context('spawn').Pool(
-            1, initializer=_set_threads, initargs=(torch.get_num_threads(), )) as pool:
-        return pool.apply(_added_memory, (prepare, warm_up, case, gradients))
+    with ProcessPoolExecutor(  # whose processes may start others, as torch.compile does
+            1, get_context('spawn'), _set_threads, (torch.get_num_threads(), )) as pool:
+        return pool.submit(_added_memory, prepare, warm_up, case, gradients).result()
 
 
 def positive(text: str) -> int:
