@@ -135,6 +135,13 @@ def test_writes_the_picture_and_its_accuracy(tool, workspace, tmp_path, capsys):
     assert height > width  # five rows of three
 
 
+def test_none_stands_for_random_weights(tool, workspace, tmp_path, capsys):
+    tool['main']([str(workspace / 'tiny.py'), 'none', '--device', 'cpu', '--num', '1', '--out',
+                  str(tmp_path / 'a.png')])
+    assert '1 images, ' in capsys.readouterr().out
+    assert Image.open(tmp_path / 'a.png').width > 100
+
+
 def test_options_override_the_config(tool, workspace, tmp_path):
     missing = f'test_dataloader.dataset.data_root={tmp_path / "nowhere"}'
     with pytest.raises(SystemExit, match='nowhere/images/validation does not exist'):
