@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prepares the environment, checks style and types, runs the tests.
 #
-#     bash tools/run_tests.sh                          all of them, about 17 minutes on 2 cores
+#     bash tools/run_tests.sh                          all of them, about 20 minutes on 2 cores
 #     bash tools/run_tests.sh tests/test_ops -k fft    what you name, with any option of pytest
 #     bash tools/run_tests.sh -m slow                  those that take minutes each
 #     bash tools/run_tests.sh --stack modern [...]     with torch 2.11 and numpy 2
