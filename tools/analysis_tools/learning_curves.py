@@ -12,7 +12,7 @@ trained again, so an interrupted study goes on where it stopped.
 import argparse
 import statistics
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Sequence
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from get_flops import count_parts
 from matplotlib.axes import Axes
@@ -157,7 +157,7 @@ def draw_task(ax: Axes, task: str, histories: Histories) -> None:
     ax.legend(fontsize=8)
 
 
-def parse_args(argv: Sequence[str] = None) -> argparse.Namespace:
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -184,7 +184,7 @@ def parse_args(argv: Sequence[str] = None) -> argparse.Namespace:
     return args
 
 
-def main(argv: Sequence[str] = None) -> None:
+def main(argv: Optional[Sequence[str]] = None) -> None:
     """Trains what is not trained yet, prints the table and draws the curves."""
     args = parse_args(argv)
     for task in (TASKS[name] for name in args.tasks):
