@@ -364,11 +364,8 @@ def test_two_nodes_train_together(demo_ade20k, tmp_path):
     assert (tmp_path / 'node0/iter_2.pth').is_file()
 
 
-# The hooks of pre-commit that come from elsewhere, which `pre-commit install` would fetch.
-
-
 def hooks():
-    """Repository, revision and ids of the hooks."""
+    """Revision and hooks of each repository that `pre-commit install` fetches, by its name."""
     config = yaml.safe_load((ROOT / '.pre-commit-config.yaml').read_text())
     return {entry['repo'].rpartition('/')[2]: (entry.get('rev'), {
         hook['id']: hook for hook in entry['hooks']}) for entry in config['repos']}

@@ -85,15 +85,20 @@ def train_once(cfg: Config, metric: str, scale: float = 1.) -> History:
 
 
 def train_all(runs: Sequence[Trained], workers: int) -> Dict[Trained, History]:
-    """Trains in parallel processes, in the order of the runs.
+    """Trains in parallel processes, in the order of the runs; after a failure, no more of them.
 
     Returns:
         The history of every run, in that order.
     """
     with ProcessPoolExecutor(workers, mp_context=get_context('spawn')) as pool:
         futures = {run: pool.submit(run.train) for run in runs}
-        for done in track(as_completed(futures.values()), description='Training', total=len(runs)):
-            done.result()  # a failure ends the study at once
+        finished = as_completed(futures.values())
+        try:
+            for future in track(finished, description='Training', total=len(runs)):
+                future.result()
+        finally:
+            for future in futures.values():
+                future.cancel()  # what has not begun; else the pool would train it first
         return {run: future.result() for run, future in futures.items()}
 
 
