@@ -1,9 +1,12 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-"""The versions of MMEngine and mmcv this package works with, checked at import."""
+"""The versions of MMEngine and mmcv this package works with, checked at import; and of torch."""
 from importlib import import_module, metadata
-from typing import Optional
+from typing import Any, Callable, Optional
 
+import torch
+import torch.fx
 from packaging.specifiers import SpecifierSet
+from torch import nn
 
 MMENGINE = SpecifierSet('>=0.10.7,<0.11')
 MMCV = SpecifierSet('>=2.1.0,<2.2.0')
@@ -69,3 +72,24 @@ def _is_installed(distribution: str) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
+
+
+def is_tracing(*inputs: Any) -> bool:
+    """Whether ``torch.compile``, an export, ``torch.jit.trace`` or ``torch.fx`` records what is called.
+
+    Args:
+        inputs: What a module was called with; torch.fx is recognised by its proxies.
+    """
+    if torch.jit.is_tracing() or any(isinstance(one, torch.fx.Proxy) for one in inputs):
+        return True
+    if hasattr(torch.compiler, 'is_compiling'):  # torch 2.3 and later
+        return torch.compiler.is_compiling()
+    return torch._utils.is_compiling()
+
+
+def on_load(module: nn.Module, hook: Callable[..., None]) -> None:
+    """Has ``hook(module, state_dict, prefix, *rest)`` called before a module loads its weights."""
+    if hasattr(module, 'register_load_state_dict_pre_hook'):  # torch 2.5 and later
+        module.register_load_state_dict_pre_hook(hook)
+    else:
+        module._register_load_state_dict_pre_hook(hook, with_module=True)
