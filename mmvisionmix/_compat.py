@@ -75,7 +75,7 @@ def _is_installed(distribution: str) -> bool:
 
 
 def is_tracing(*inputs: Any) -> bool:
-    """Whether ``torch.compile``, an export, ``torch.jit.trace`` or ``torch.fx`` records what is called.
+    """Whether torch.compile, an export, torch.jit.trace or torch.fx records what is called.
 
     Args:
         inputs: What a module was called with; torch.fx is recognised by its proxies.

@@ -1,61 +1,53 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-"""The mixers' mathematics: plain functions on tensors that import torch alone."""
-from .conv_gelu import fused_conv_gelu, may_fuse_gelu
-from .depthwise import depthwise_conv
+"""The mixers' mathematics: plain functions on tensors that import torch alone.
+
+What takes decisions on shapes or devices is a leaf in graphs that torch.fx records.
+"""
 from .depthwise_statistics import depthwise_statistics
 from .group_attention import (
     FoldedGroupWeights,
-    GroupAttentionMaps,
-    GroupAttentionWeights,
-    PropagationWeights,
-    check_group_attention_impl,
+    GroupWeights,
+    attend,
+    attend_to_groups,
+    attend_to_tokens,
     fold_group_weights,
-    group_attention,
-    group_attention_maps,
+    head_mask,
+    pool_groups,
+    project_groups,
+    propagate_groups,
 )
 from .key_only_attention import (
     FoldedKeyOnlyWeights,
     KeyOnlyWeights,
-    check_key_only_impl,
-    choose_key_only_impl,
     fold_key_only_weights,
-    key_only_attention,
+    folded_key_only_attention,
+    key_only_context,
     key_only_saliency,
 )
 from .large_kernel import (
-    check_large_kernel_impl,
     choose_large_kernel_impl,
     fit_kernel,
     large_kernel_mix,
     toeplitz_matrix,
 )
 from .partition_attention import (
-    PartitionAttentionWeights,
-    check_partition_attention_impl,
+    attend_between,
+    attend_within,
     draw_hash_vectors,
     hash_partition,
     kmeans_partition,
-    partition_attention,
+    one_hot,
+    partition_means,
+    split_heads,
 )
 from .precision import full_precision
-from .recording import is_recording
-from .reparam import (
-    BatchNormStatistics,
-    Convolution,
-    add_parallel,
-    depthwise_identity,
-    fold_batch_norm,
-)
 
 __all__ = [
-    'BatchNormStatistics', 'Convolution', 'FoldedGroupWeights', 'FoldedKeyOnlyWeights',
-    'GroupAttentionMaps', 'GroupAttentionWeights', 'KeyOnlyWeights', 'PartitionAttentionWeights',
-    'PropagationWeights', 'add_parallel', 'check_group_attention_impl', 'check_key_only_impl',
-    'check_large_kernel_impl', 'check_partition_attention_impl', 'choose_key_only_impl',
-    'choose_large_kernel_impl', 'depthwise_conv', 'depthwise_identity', 'depthwise_statistics',
-    'draw_hash_vectors', 'fit_kernel', 'fold_batch_norm', 'fold_group_weights',
-    'fold_key_only_weights', 'full_precision', 'fused_conv_gelu', 'group_attention',
-    'group_attention_maps', 'hash_partition', 'is_recording', 'key_only_attention',
-    'key_only_saliency', 'kmeans_partition', 'large_kernel_mix', 'may_fuse_gelu',
-    'partition_attention', 'toeplitz_matrix'
+    'FoldedGroupWeights', 'FoldedKeyOnlyWeights', 'GroupWeights', 'KeyOnlyWeights', 'attend',
+    'attend_between', 'attend_to_groups', 'attend_to_tokens', 'attend_within',
+    'choose_large_kernel_impl', 'depthwise_statistics', 'draw_hash_vectors', 'fit_kernel',
+    'fold_group_weights', 'fold_key_only_weights', 'folded_key_only_attention', 'full_precision',
+    'hash_partition', 'head_mask', 'key_only_context', 'key_only_saliency', 'kmeans_partition',
+    'large_kernel_mix', 'one_hot', 'partition_means', 'pool_groups', 'project_groups',
+    'propagate_groups', 'split_heads', 'toeplitz_matrix'
 ]

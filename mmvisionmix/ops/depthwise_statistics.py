@@ -27,8 +27,8 @@ from typing import Any, Tuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_weight
 
-from .depthwise import kernel_gradient
 from .precision import full_precision
 
 
@@ -65,7 +65,7 @@ def _patch_moments(x: Tensor) -> Tuple[Tensor, Tensor]:
     products = torch.cat((correlation.flatten(1), _autocorrelation(rows).flatten(1),
                           _autocorrelation(cols).flatten(1), corners.square().sum(0).flatten(1)), 1)
     from_sums, from_products = (part.to(x.device) for part in _reach_of_taps())
-    return sums.double() @ from_sums, (products.double() @ from_products).unflatten(1, (9, 9))
+    return sums.double() @ from_sums, (products.double() @ from_products).reshape(-1, 9, 9)
 
 
 @lru_cache(maxsize=None)
@@ -141,6 +141,12 @@ def _sum_and_edges(x: Tensor, correlation: Tensor) -> Tuple[Tensor, Tensor, Tens
 
 
 def _correlate(x: Tensor, other: Tensor) -> Tensor:
-    """Sums of ``x`` at p times ``other`` at p + d, at the offsets of :class:`_Correlation`."""
-    left, right = (kernel_gradient(x, other, (*cols, 0, 2)) for cols in ((2, 0), (0, 2)))
+    """Sums of ``x`` at p times ``other`` at p + d, at the offsets of :class:`_Correlation`.
+
+    That is the gradient of 3 x 3 depthwise kernels, here of two that see five columns together.
+    """
+    channels = x.shape[1]
+    left, right = (
+        conv2d_weight(F.pad(other, (*cols, 0, 2)), (channels, 1, 3, 3), x, groups=channels)[:, 0]
+        for cols in ((2, 0), (0, 2)))
     return torch.cat((left[..., :2], right), 2)

@@ -14,7 +14,7 @@ G is one vector per image, so everything around it is linear in X and can be mul
     G = (sum_i A_i X_i) Wk            the weights A sum to one, so pooling and Wk commute
     Y = X (Wv diag(G) U12 + Wk U2)    U12 = U1 U2
 
-Three algebraically equal forms are here; MACs are for one image, without what is linear in N or D.
+Three algebraically equal forms are known; MACs are for one image, without what is linear in N or D.
 
 ===============  =================  ==========================================================
 ``impl``         MACs               how
@@ -24,15 +24,18 @@ Three algebraically equal forms are here; MACs are for one image, without what i
 ``'collapsed'``  N D^2 + D^3        one D x D matrix per image, then one product with X
 ===============  =================  ==========================================================
 
-The last two need :class:`FoldedKeyOnlyWeights`, 2 D^3 MACs once per batch, or once for all in
-inference.
+The first calls four linear layers, between which :func:`key_only_context` stands; the other two
+are :func:`folded_key_only_attention`. They need :class:`FoldedKeyOnlyWeights`, 2 D^3 MACs once per
+batch, or once for all in inference.
 """
 import math
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+IMPLS = ('auto', 'literal', 'merged', 'collapsed')
 
 
 class KeyOnlyWeights(NamedTuple):
@@ -57,135 +60,100 @@ class KeyOnlyWeights(NamedTuple):
 
 
 class FoldedKeyOnlyWeights(NamedTuple):
-    """Products of weights alone, in the shapes of ``F.linear``.
+    """What inference needs: products of weights alone, in the shapes of ``F.linear``.
 
     Attributes:
         saliency: w~ of every head, shape (h, D).
+        key: Wk, which the pooled tokens meet, shape (D, D); ``key_bias``: shape (D).
+        value: Wv, shape (D, D); ``value_bias``: shape (D).
         gate: U12, which G * V meets, shape (D, D).
         direct: Wk U2, which X meets, shape (D, D).
         bias: What all biases but that of V add, shape (D).
     """
     saliency: Tensor
+    key: Tensor
+    key_bias: Tensor
+    value: Tensor
+    value_bias: Tensor
     gate: Tensor
     direct: Tensor
     bias: Tensor
 
 
-def key_only_attention(x: Tensor,
-                       weights: KeyOnlyWeights,
-                       impl: str = 'auto',
-                       folded: Optional[FoldedKeyOnlyWeights] = None) -> Tensor:
-    """Key-only attention of all tokens (Eq. 2-4 of the paper).
+def key_only_context(key: Tensor, saliency: Tensor) -> Tensor:
+    """The keys' mean by saliency, Eq. 2 and 3.
 
     Args:
-        x (Tensor): Tokens, shape (B, N, D).
-        weights (KeyOnlyWeights): The layer's weights.
-        impl (str): One of ``'literal'``, ``'merged'``, ``'collapsed'``, or ``'auto'``, which picks
-            the cheapest by :func:`choose_key_only_impl`. All are exact. Defaults to ``'auto'``.
-        folded (FoldedKeyOnlyWeights, optional): :func:`fold_key_only_weights` of the same weights,
-            where they are at hand. Defaults to None: computed if needed.
+        key (Tensor): Keys K, shape (B, N, D).
+        saliency (Tensor): w of every head, shape (h, D/h).
 
     Returns:
-        Tensor: The mixed tokens, shape (B, N, D).
-
-    Raises:
-        ValueError: If ``impl`` is unknown.
+        Tensor: The context G, shape (B, 1, D).
     """
-    check_key_only_impl(impl)
-    if impl == 'auto':
-        batch, tokens, dims = x.shape
-        impl = choose_key_only_impl(batch, tokens, dims, folded is not None)
-    if impl == 'literal':
-        return _mix_literal(x, weights)
-    form = _mix_collapsed if impl == 'collapsed' else _mix_merged
-    return form(x, weights, folded or fold_key_only_weights(weights))
-
-
-def check_key_only_impl(impl: str) -> None:
-    """Raises a ValueError that lists the valid names if ``impl`` is none of them."""
-    if impl not in _IMPLS:
-        raise ValueError(f'impl must be one of {list(_IMPLS)}, got {impl!r}')
-
-
-def choose_key_only_impl(batch: int, tokens: int, dims: int, folded: bool) -> str:
-    """Picks the form with the fewest multiply-adds, the weights' own products included.
-
-    Args:
-        batch (int): Number of images B.
-        tokens (int): Tokens N of an image.
-        dims (int): Number of channels D.
-        folded (bool): Whether the folded weights are at hand, as in inference, or would have to be
-            computed for this batch, as in training.
-
-    Returns:
-        str: ``'literal'``, ``'merged'`` or ``'collapsed'``.
-    """
-    if folded:
-        return 'collapsed' if 2 * tokens > dims else 'merged'
-    return 'collapsed' if 3 * batch * tokens > dims * (batch + 2) else 'literal'
+    heads, head_dims = saliency.shape
+    by_head = key.reshape(key.shape[0], key.shape[1], heads, head_dims)
+    logits = (by_head * saliency).sum(3) / math.sqrt(head_dims)
+    attention = logits.softmax(1)  # (B, N, h), Eq. 2
+    return (attention[..., None] * by_head).sum(1).flatten(1)[:, None]  # Eq. 3
 
 
 def fold_key_only_weights(weights: KeyOnlyWeights) -> FoldedKeyOnlyWeights:
     """Multiplies out what no token enters; see the module's header."""
     heads, head_dims = weights.saliency.shape
-    key = weights.key.unflatten(0, (heads, head_dims))  # (h, d, D)
+    key = weights.key.reshape(heads, head_dims, -1)  # (h, d, D)
     saliency = torch.bmm(weights.saliency[:, None], key)[:, 0] / math.sqrt(head_dims)
     bias = F.linear(weights.inner_bias + weights.key_bias, weights.outer, weights.outer_bias)
     return FoldedKeyOnlyWeights(
-        saliency, weights.outer @ weights.inner, weights.outer @ weights.key, bias)
+        saliency, weights.key, weights.key_bias, weights.value, weights.value_bias,
+        weights.outer @ weights.inner, weights.outer @ weights.key, bias)
 
 
-def key_only_saliency(x: Tensor, folded: FoldedKeyOnlyWeights) -> Tensor:
+def key_only_saliency(x: Tensor, saliency: Tensor) -> Tensor:
     """What every token weighs in the context: A of Eq. 2, as softmax_N(X w~).
 
     Args:
         x (Tensor): Tokens, shape (B, N, D).
-        folded (FoldedKeyOnlyWeights): :func:`fold_key_only_weights` of the layer's weights.
+        saliency (Tensor): w~ of every head, shape (h, D).
 
     Returns:
         Tensor: Weights that sum to one over the tokens, shape (B, h, N).
     """
-    saliency = folded.saliency.expand(x.shape[0], -1, -1)
-    return torch.bmm(saliency, x.transpose(1, 2)).softmax(2)
+    return torch.bmm(saliency.expand(x.shape[0], -1, -1), x.transpose(1, 2)).softmax(2)
 
 
-def _mix_literal(x: Tensor, weights: KeyOnlyWeights) -> Tensor:
-    heads, head_dims = weights.saliency.shape
-    key = F.linear(x, weights.key, weights.key_bias)
-    value = F.linear(x, weights.value, weights.value_bias)
-    by_head = key.unflatten(2, (heads, head_dims))
-    logits = (by_head * weights.saliency).sum(3) / math.sqrt(head_dims)
-    attention = logits.softmax(1)  # (B, N, h), Eq. 2
-    context = (attention[..., None] * by_head).sum(1).flatten(1)  # (B, D), Eq. 3
-    gated = F.linear(context[:, None] * value, weights.inner, weights.inner_bias)
-    return F.linear(gated + key, weights.outer, weights.outer_bias)  # Eq. 4
+def folded_key_only_attention(x: Tensor, folded: FoldedKeyOnlyWeights,
+                              impl: str = 'auto') -> Tensor:
+    """Key-only attention of all tokens (Eq. 2-4 of the paper), from folded weights.
 
+    Args:
+        x (Tensor): Tokens, shape (B, N, D).
+        folded (FoldedKeyOnlyWeights): Of :func:`fold_key_only_weights`.
+        impl (str): ``'merged'``, ``'collapsed'``, or another name for whichever takes fewer
+            multiply-adds. Both are exact. Defaults to ``'auto'``.
 
-def _mix_merged(x: Tensor, weights: KeyOnlyWeights, folded: FoldedKeyOnlyWeights) -> Tensor:
-    context = _pool_keys(x, weights, folded)
-    value = F.linear(x, weights.value, weights.value_bias)
-    gated = F.linear(context[:, None] * value, folded.gate)
-    return F.linear(x, folded.direct, folded.bias) + gated
-
-
-def _mix_collapsed(x: Tensor, weights: KeyOnlyWeights, folded: FoldedKeyOnlyWeights) -> Tensor:
+    Returns:
+        Tensor: The mixed tokens, shape (B, N, D).
+    """
+    if impl not in ('merged', 'collapsed'):
+        impl = 'collapsed' if 2 * x.shape[1] > x.shape[2] else 'merged'
+    context = _pool_keys(x, folded)  # (B, D)
+    if impl == 'merged':
+        value = F.linear(x, folded.value, folded.value_bias)
+        gated = F.linear(context[:, None] * value, folded.gate)
+        return F.linear(x, folded.direct, folded.bias) + gated
     batch = x.shape[0]
-    context = _pool_keys(x, weights, folded)  # (B, D)
     gate = folded.gate * context[:, None]  # diag(G) from the right, (B, D, D)
     matrix = torch.baddbmm(
-        folded.direct.expand(batch, -1, -1), gate, weights.value.expand(batch, -1, -1))
-    bias = F.linear(context * weights.value_bias, folded.gate, folded.bias)
+        folded.direct.expand(batch, -1, -1), gate, folded.value.expand(batch, -1, -1))
+    bias = F.linear(context * folded.value_bias, folded.gate, folded.bias)
     return torch.baddbmm(bias[:, None], x, matrix.transpose(1, 2))
 
 
-def _pool_keys(x: Tensor, weights: KeyOnlyWeights, folded: FoldedKeyOnlyWeights) -> Tensor:
+def _pool_keys(x: Tensor, folded: FoldedKeyOnlyWeights) -> Tensor:
     """The context G, shape (B, D), pooled from tokens instead of keys."""
-    heads, head_dims = weights.saliency.shape
-    attention = key_only_saliency(x, folded)
+    heads, dims = folded.saliency.shape
+    attention = key_only_saliency(x, folded.saliency)
     pooled = torch.bmm(attention.to(x.dtype), x)  # (B, h, D); autocast gives a softmax in float32
-    key = weights.key.unflatten(0, (heads, head_dims)).transpose(1, 2)  # (h, D, d)
+    key = folded.key.reshape(heads, dims // heads, dims).transpose(1, 2)  # (h, D, d)
     context = torch.bmm(pooled.transpose(0, 1), key)  # (h, B, d)
-    return context.transpose(0, 1).flatten(1) + weights.key_bias
-
-
-_IMPLS = ('auto', 'literal', 'merged', 'collapsed')
+    return context.transpose(0, 1).reshape(-1, dims) + folded.key_bias

@@ -51,17 +51,12 @@ def large_kernel_mix(value: Tensor, kernel: Tensor, grid: Grid, impl: str = 'aut
     Raises:
         ValueError: If ``impl`` is unknown or the shapes do not belong to the grid.
     """
-    check_large_kernel_impl(impl)
+    if impl not in IMPLS:
+        raise ValueError(f'impl must be one of {list(IMPLS)}, got {impl!r}')
     _check_shapes(value, kernel, grid)
     if impl == 'auto':
         impl = choose_large_kernel_impl(grid, value.device)
     return _FORMS[impl](value, kernel, grid)
-
-
-def check_large_kernel_impl(impl: str) -> None:
-    """Raises a ValueError that lists the valid names if ``impl`` is none of them."""
-    if impl != 'auto' and impl not in _FORMS:
-        raise ValueError(f"impl must be 'auto' or one of {list(_FORMS)}, got {impl!r}")
 
 
 def choose_large_kernel_impl(grid: Grid, device: torch.device) -> str:
@@ -215,6 +210,7 @@ def _mix_fft(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
 
 _FORMS = dict(
     literal=_mix_literal, conv=_mix_conv, gemm=_mix_gemm, spectral=_mix_spectral, fft=_mix_fft)
+IMPLS = ('auto', *_FORMS)
 
 
 def _dft(size: int, dtype: torch.dtype, device: torch.device) -> Tuple[Tensor, Tensor]:

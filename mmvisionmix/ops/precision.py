@@ -11,11 +11,3 @@ def full_precision(device: torch.device) -> ContextManager:
     if device.type in ('meta', 'mps'):
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
-
-
-def autocasts_on_cpu() -> bool:
-    """Whether autocast is on for CPUs."""
-    try:
-        return torch.is_autocast_enabled('cpu')  # type: ignore[call-arg]  # typed from 2.4 on
-    except TypeError:  # torch before 2.4
-        return torch.is_autocast_cpu_enabled()

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ..layers.arguments import check_rates, check_whole_numbers, is_whole
+from ..arguments import check_int, check_rate, is_int
 
 
 def drop_path_rates(rate: float, depth: int) -> List[float]:
     """Stochastic-depth rates of ``depth`` blocks, rising linearly from 0 to ``rate``."""
-    check_rates(drop_path_rate=rate)
+    check_rate(drop_path_rate=rate)
     return [rate * i / max(depth - 1, 1) for i in range(depth)]
 
 
@@ -93,7 +93,7 @@ class BaseBackbone(BaseModule):
         others = [cfg for cfg in given if cfg['type'] != 'Pretrained']
         super().__init__((others or _as_list(self.default_init_cfg)) +
                          [cfg for cfg in self._pretrained if cfg.get('checkpoint')])
-        check_whole_numbers(-1, frozen_stages=frozen_stages)
+        check_int(-1, frozen_stages=frozen_stages)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
@@ -138,7 +138,7 @@ class BaseBackbone(BaseModule):
             raise ValueError(f'an arch dict of {cls.__name__} has {wanted}, got {arch}')
         for key, value in arch.items():
             if key not in cls.fractional_settings:
-                check_whole_numbers(**{f'arch.{key}': value})
+                check_int(**{f'arch.{key}': value})
             elif not isinstance(value, Real) or not float(value) > 0:
                 raise ValueError(f'arch.{key} must be a number above 0, got {value!r}')
 
@@ -155,7 +155,7 @@ class BaseBackbone(BaseModule):
         """
         num_stages = len(depths)
         indices = out_indices if isinstance(out_indices, (tuple, list)) else (out_indices, )
-        valid = all(is_whole(i) and -num_stages <= i < num_stages for i in indices)
+        valid = all(is_int(i) and -num_stages <= i < num_stages for i in indices)
         positive = sorted({i % num_stages for i in indices}) if valid else []
         if not positive or len(positive) < len(indices):
             raise ValueError(f'out_indices must be distinct and between {-num_stages} and '

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from mmvisionmix.registry import MODELS
 
-from ..layers import GELU, ChannelNorm, ConvNorm, MBConv, PartitionAttention
-from ..layers.arguments import check_whole_numbers
+from ..arguments import check_int
+from ..layers import ChannelNorm, ConvNorm, MBConv, PartitionAttention
 from .base import Stage, drop_path_rates
 from .pyramid import PreNormBlock, PyramidBackbone
 
@@ -68,12 +68,12 @@ class Stem(BaseModule):
     def __init__(self, in_channels: int, embed_dims: int, norm_cfg: Optional[dict] = None) -> None:
         super().__init__()
         self.halve = ConvNorm(in_channels, embed_dims // 2, 3, 2, 1, norm_cfg=norm_cfg)
-        self.act = GELU()
+        self.act = nn.GELU()
         self.quarter = ConvNorm(embed_dims // 2, embed_dims, 3, 2, 1, norm_cfg=norm_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, in_channels, H, W) to (B, embed_dims, H', W')."""
-        return self.quarter(self.act.after(self.halve, x))
+        return self.quarter(self.act(self.halve(x)))
 
 
 @MODELS.register_module()
@@ -83,7 +83,7 @@ class DualFormer(PyramidBackbone):
     From `Dual Path Transformer with Partition Attention <https://arxiv.org/abs/2305.14768>`_,
     Section 3: overlapping convolutions between the stages, and blocks of MBConv beside partition
     attention (Eq. 4-9) and of a feed-forward network. Maps are (B, C, H, W) throughout,
-    channels-last on CPUs, where it is faster. Images of any size are taken. There is no position
+    channels-last. Images of any size are taken. There is no position
     encoding.
 
     Inferred, as the paper does not say: the ratios of MLPs, from parameter counts, the number of
@@ -102,13 +102,13 @@ class DualFormer(PyramidBackbone):
         share_partition (bool): See :class:`PartitionAttention`. Defaults to False.
         paths (Sequence[str]): See :class:`PartitionAttention`, and Table 5. Defaults to
             ``('intra', 'inter')``.
-        rescale (bool): See :func:`mmvisionmix.ops.partition_attention`. Defaults to True.
+        rescale (bool): See :class:`PartitionAttention`. Defaults to True.
         mixing (str): ``'parallel'``, ``'serial'`` or ``'attention'``, see :class:`DualMixer`, and
             Table 5. Defaults to ``'parallel'``.
         gap_before_norm (bool): Whether to emit vectors (B, C), averages over positions and then
             normalised, as classifiers want, instead of normalised maps. Defaults to False.
-        impl (str): Form of the attention, see :func:`mmvisionmix.ops.partition_attention`.
-            Defaults to ``'auto'``.
+        impl (str): Form of the attention, see :class:`PartitionAttention`. Defaults to
+            ``'auto'``.
         hash_seed (int): What the hash vectors of the first block are drawn from; each block after
             it adds one. Defaults to 0.
         norm_cfg (dict): Config of the batch norms. Defaults to ``dict(type='BN')``.
@@ -181,7 +181,7 @@ class DualFormer(PyramidBackbone):
         if isinstance(arch, str):
             name = f'dualformer-{arch.lower()}_8xb128-300e_in1k'
             self.pretraining_config = f'configs/dualformer/{name}'
-        check_whole_numbers(0, hash_seed=hash_seed)
+        check_int(0, hash_seed=hash_seed)
         if dims[0] < 2:
             raise ValueError(f'arch.embed_dims must start with 2 or more, got {dims}')
         if mixing not in MIXINGS:

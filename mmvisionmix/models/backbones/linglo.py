@@ -1,14 +1,15 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
-import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
+from mmcv.cnn.bricks.transformer import AdaptivePadding
 from mmengine.model import BaseModule
 from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
 from mmvisionmix.registry import MODELS
 
+from ..arguments import check_int, check_rate, check_size
 from ..layers import (
     ConditionalPositionalEncoding,
     ConvFFN,
@@ -17,7 +18,6 @@ from ..layers import (
     PositionEmbedding,
     SelfAttention,
 )
-from ..layers.arguments import check_rates, check_size, check_whole_numbers
 from .base import BaseBackbone, Stage, drop_path_rates
 
 # Branches and residual of the variants of Section 5.3.
@@ -26,12 +26,12 @@ ENCODINGS: Dict[str, Tuple[int, bool]] = {
 
 
 class PatchEmbedding(BaseModule):
-    """A convolution that shrinks maps, and a layer norm after it or before it.
+    """A strided convolution, and a layer norm after it or before it.
 
     Args:
         in_channels (int): Channels of the input.
         embed_dims (int): Channels of the output.
-        stride (int): How many times the maps shrink along each side.
+        stride (int): Stride of the convolution.
         kernel_size (int): Side of the kernels. If it is ``stride``, patches do not overlap, and
             the bottom and right are padded with zeros to a multiple of it.
         norm_first (bool): Whether the norm is on the input, a map, or on the output, where the
@@ -49,8 +49,8 @@ class PatchEmbedding(BaseModule):
                  pos_grid: Optional[Tuple[int, int]] = None) -> None:
         super().__init__()
         self.norm_first = norm_first
-        self.patch = stride if kernel_size == stride else 1
         padding = 0 if kernel_size == stride else kernel_size // 2
+        self.pad = nn.Identity() if padding else AdaptivePadding(stride, stride, padding='corner')
         self.conv = nn.Conv2d(in_channels, embed_dims, kernel_size, stride, padding)
         self.norm = nn.LayerNorm(in_channels if norm_first else embed_dims)
         self.position: nn.Module = nn.Identity()
@@ -60,9 +60,7 @@ class PatchEmbedding(BaseModule):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, H, W, C) to (B, H', W', C')."""
         x = self.norm(x) if self.norm_first else x
-        rows, cols = -x.shape[1] % self.patch, -x.shape[2] % self.patch
-        x = F.pad(x, (0, 0, 0, cols, 0, rows)) if rows or cols else x
-        x = self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        x = self.conv(self.pad(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
         return self.position(x if self.norm_first else self.norm(x))
 
 
@@ -153,7 +151,7 @@ class LinGlo(BaseBackbone):
             embeddings are made for; they are resized for others. Defaults to 224.
         gap_before_norm (bool): Whether to emit vectors (B, C), averages over positions and then
             normalised, as classifiers want, instead of normalised maps. Defaults to False.
-        impl (str): Form of key-only attention, see :func:`mmvisionmix.ops.key_only_attention`;
+        impl (str): Form of key-only attention, see :class:`KeyOnlyAttention`;
             ``'literal'`` also has positional encodings computed branch by branch, see
             :class:`ConditionalPositionalEncoding`. Defaults to ``'auto'``.
         norm_cfg (dict): Config of the batch norms in positional encodings and convolutional
@@ -219,9 +217,9 @@ class LinGlo(BaseBackbone):
                  with_cp: bool = False,
                  init_cfg: Union[dict, List[dict], None] = None) -> None:
         super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
-        check_whole_numbers(in_channels=in_channels)
+        check_int(in_channels=in_channels)
         check_size(img_size=img_size)
-        check_rates(drop_rate=drop_rate)
+        check_rate(drop_rate=drop_rate)
         settings = self.get_arch(arch)
         dims, depths = settings['embed_dims'], settings['depths']
         self.set_out_indices(out_indices, depths)
@@ -314,6 +312,6 @@ class LinGlo(BaseBackbone):
                              f'{encoding!r}')
         if patch_sizes is None:
             return
-        check_whole_numbers(patch_sizes=patch_sizes)
+        check_int(patch_sizes=patch_sizes)
         if not isinstance(patch_sizes, (tuple, list)) or len(patch_sizes) != num_stages:
             raise ValueError(f'patch_sizes must have {num_stages} values, got {patch_sizes}')

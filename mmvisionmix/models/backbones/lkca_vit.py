@@ -1,18 +1,23 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-from typing import Any, List, Sequence, Tuple, Union
+from functools import partial
+from typing import List, Sequence, Tuple, Union
 
 import torch
+import torch.fx
 from mmcv.cnn.bricks import DropPath
 from mmcv.cnn.bricks.transformer import PatchEmbed
 from mmengine.model import BaseModule
 from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
+from mmvisionmix._compat import on_load
 from mmvisionmix.registry import MODELS
 
-from ..layers import LargeKernelAttention, SelfAttention, resize_pos_embed
-from ..layers.arguments import check_rates, check_size, check_whole_numbers, is_whole
+from ..arguments import check_int, check_rate, check_size, is_int
+from ..layers import LargeKernelAttention, SelfAttention, resize_loaded, resize_pos_embed
 from .base import BaseBackbone, drop_path_rates
+
+torch.fx.wrap('resize_pos_embed')
 
 
 class LKCABlock(BaseModule):
@@ -135,9 +140,9 @@ class LKCAViT(BaseBackbone):
                  with_cp: bool = False,
                  init_cfg: Union[dict, List[dict], None] = None) -> None:
         super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
-        check_whole_numbers(in_channels=in_channels)
+        check_int(in_channels=in_channels)
         check_size(img_size=img_size, patch_size=patch_size)
-        check_rates(drop_rate=drop_rate)
+        check_rate(drop_rate=drop_rate)
         settings = self.get_arch(arch)
         self.embed_dims: int = settings['embed_dims']
         depth: int = settings['num_layers']
@@ -149,10 +154,11 @@ class LKCAViT(BaseBackbone):
         grid: Tuple[int, int] = self.stem.init_out_size
         self.pos_embed = nn.Parameter(torch.empty(1, self.embed_dims, *grid))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        on_load(self, partial(resize_loaded, 'pos_embed'))
         self.drop = nn.Dropout(drop_rate)
 
         if not (isinstance(attention_layers, (tuple, list))
-                and all(is_whole(i) and -depth <= i < depth for i in attention_layers)):
+                and all(is_int(i) and -depth <= i < depth for i in attention_layers)):
             raise ValueError(f'attention_layers must be between {-depth} and {depth - 1}, '
                              f'got {attention_layers}')
         attention = {i % depth for i in attention_layers}
@@ -191,11 +197,5 @@ class LKCAViT(BaseBackbone):
             if i in self.out_indices:
                 out = self.norms[str(i)](x)
                 out = out.transpose(1, 2).contiguous()
-                outs.append(out.view(-1, self.embed_dims, *grid))
+                outs.append(out.view(-1, self.embed_dims, grid[0], grid[1]))
         return tuple(outs)
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
-        key = prefix + 'pos_embed'
-        if key in state_dict and state_dict[key].ndim == 4:  # else torch names the mismatch
-            state_dict[key] = resize_pos_embed(state_dict[key], self.pos_embed.shape[2:])
-        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -6,7 +6,7 @@ from torch import nn
 
 from mmvisionmix.registry import MODELS
 
-from ..layers import ChannelNorm, DepthwiseConv2d, GroupAttention
+from ..layers import ChannelNorm, GroupAttention
 from .base import Stage, drop_path_rates
 from .pyramid import PreNormBlock, PyramidBackbone
 
@@ -25,10 +25,11 @@ class PatchEmbedding(nn.Sequential):
 
     def __init__(self, in_channels: int, embed_dims: int, patch_size: int,
                  depthwise: bool = False) -> None:
-        convolution = DepthwiseConv2d if depthwise else nn.Conv2d
         super().__init__(
             AdaptivePadding(patch_size, patch_size, padding='corner'),
-            convolution(in_channels, embed_dims, patch_size, patch_size), ChannelNorm(embed_dims))
+            nn.Conv2d(in_channels, embed_dims, patch_size, patch_size,
+                      groups=in_channels if depthwise else 1),
+            ChannelNorm(embed_dims))
 
 
 @MODELS.register_module()
@@ -37,9 +38,8 @@ class MCGANet(PyramidBackbone):
 
     From Vo et al., "Multi-scale Convolutions Meet Group Attention for Dense Prediction Tasks",
     Section 3: patch embeddings by convolutions, depthwise from the second on, and blocks of MCGA
-    attention (Eq. 1-3) and an MLP. Maps are (B, C, H, W) throughout, channels-last on CPUs, where
-    it is faster. Images of any size are taken: what is short of a patch is padded with zeros at the
-    bottom and right.
+    attention (Eq. 1-3) and an MLP. Maps are (B, C, H, W) throughout, channels-last. Images of any
+    size are taken: what is short of a patch is padded with zeros at the bottom and right.
 
     Inferred, as the paper does not say: biases, norms after patch embeddings, and one layer norm
     per emitted stage.
@@ -58,8 +58,7 @@ class MCGANet(PyramidBackbone):
         fusion (str): See :class:`GroupAttention`. Defaults to ``'separate'``.
         gap_before_norm (bool): Whether to emit vectors (B, C), averages over positions and then
             normalised, as classifiers want, instead of normalised maps. Defaults to False.
-        impl (str): Form of the attention, see :func:`mmvisionmix.ops.group_attention`. Defaults to
-            ``'auto'``.
+        impl (str): Form of the attention, see :class:`GroupAttention`. Defaults to ``'auto'``.
         drop_rate (float): Dropout in MLPs. Defaults to 0.
         drop_path_rate (float): Stochastic-depth rate of the last block. Defaults to 0.
         frozen_stages (int): See :class:`BaseBackbone`. Defaults to -1.

@@ -6,8 +6,8 @@ from mmcv.cnn.bricks import DropPath
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ..arguments import check_int, check_rate
 from ..layers import ChannelNorm, ConvFFN
-from ..layers.arguments import check_rates, check_whole_numbers
 from .base import BaseBackbone
 
 
@@ -44,8 +44,7 @@ class PreNormBlock(BaseModule):
 class PyramidBackbone(BaseBackbone):
     """A backbone whose stem and stages map (B, C, H, W), each stage's maps smaller than the last.
 
-    On CPUs it runs channels-last, where convolutions and norms are faster so. On other devices the
-    memory format is left to the user.
+    It runs channels-last, where convolutions and norms are faster so, and emits contiguous maps.
 
     Args:
         in_channels (int): Channels of the input image.
@@ -58,8 +57,8 @@ class PyramidBackbone(BaseBackbone):
     def __init__(self, in_channels: int, drop_rate: float, gap_before_norm: bool,
                  **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_whole_numbers(in_channels=in_channels)
-        check_rates(drop_rate=drop_rate)
+        check_int(in_channels=in_channels)
+        check_rate(drop_rate=drop_rate)
         self.gap_before_norm = gap_before_norm
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
@@ -71,25 +70,14 @@ class PyramidBackbone(BaseBackbone):
         Returns:
             tuple[Tensor]: One map per emitted stage, shape (B, C, H, W), where H and W are a
             quarter, eighth, 16th and 32nd of the image's, rounded up; or, with
-            ``gap_before_norm``, one vector per emitted stage, shape (B, C). Maps have the memory
-            format of the images.
+            ``gap_before_norm``, one vector per emitted stage, shape (B, C).
         """
-        memory_format = _memory_format_of(x)
-        if x.device.type == 'cpu':
-            x = x.contiguous(memory_format=torch.channels_last)
-        x = self.stem(x)
+        x = self.stem(x.contiguous(memory_format=torch.channels_last))
         outs = []
         for i, stage in enumerate(self.stages):
             x = stage(x, self.maybe_checkpoint)
             if i in self.out_indices:
                 norm = self.norms[str(i)]
-                outs.append(norm(x.mean((2, 3))) if self.gap_before_norm else
-                            norm(x).contiguous(memory_format=memory_format))
+                outs.append(norm(x.mean((2, 3), keepdim=True)).flatten(1) if self.gap_before_norm
+                            else norm(x).contiguous())
         return tuple(outs)
-
-
-def _memory_format_of(x: Tensor) -> torch.memory_format:
-    """Channels-last if maps (B, C, H, W) are that alone, or else contiguous."""
-    if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
-        return torch.channels_last
-    return torch.contiguous_format

@@ -3,14 +3,8 @@ from torch import Tensor, nn
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of maps (B, C, H, W) or vectors (B, C).
-
-    Normalising a permuted view and copying it back is faster than arithmetic along dimension 1;
-    channels-last maps need no copy.
-    """
+    """Layer norm over the channels of maps (B, C, H, W), which come out channels-last."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises along dimension 1; the result is contiguous or channels-last as ``x`` is."""
-        last = x.ndim - 1  # ONNX export wants it counted from the front
-        out = super().forward(x.movedim(1, last)).movedim(last, 1)
-        return out.contiguous() if x.is_contiguous() else out
+        """Normalises along dimension 1."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

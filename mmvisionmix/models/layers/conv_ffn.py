@@ -4,8 +4,6 @@ from typing import Optional
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .gelu import GELU
-
 
 class ConvFFN(BaseModule):
     """Feed-forward network with a convolution between its first layer and the activation.
@@ -16,8 +14,8 @@ class ConvFFN(BaseModule):
     Args:
         embed_dims (int): Number of channels C.
         hidden_dims (int): Channels between the linear layers.
-        encoding (nn.Module, optional): Maps (B, hidden_dims, H, W) to the same shape; see
-            :meth:`GELU.after`. Defaults to None: there is no convolution between.
+        encoding (nn.Module, optional): Maps (B, hidden_dims, H, W) to the same shape. Defaults to
+            None: there is no convolution between.
         drop_rate (float): Dropout after the activation and after the second layer. Defaults to 0.
         init_cfg (dict, optional): Initialisation config. Defaults to None.
     """
@@ -31,14 +29,12 @@ class ConvFFN(BaseModule):
         super().__init__(init_cfg)
         self.fc1 = nn.Conv2d(embed_dims, hidden_dims, 1)
         self.encoding = encoding
-        self.act = GELU()
+        self.act = nn.GELU()
         self.fc2 = nn.Conv2d(hidden_dims, embed_dims, 1)
         self.drop = nn.Dropout(drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C, H, W) to the same shape; those of channels-last layout stay so."""
-        if self.encoding is None:
-            x = self.act.after(self.fc1, x)
-        else:
-            x = self.act.after(self.encoding, self.fc1(x))
-        return self.drop(self.fc2(self.drop(x)))
+        x = self.fc1(x)
+        x = x if self.encoding is None else self.encoding(x)
+        return self.drop(self.fc2(self.drop(self.act(x))))

@@ -1,34 +1,52 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-from typing import List, Optional, Sequence
+from functools import reduce
+from typing import List, NamedTuple, Optional, Sequence
 
 import torch
-from mmengine.model import BaseModule
+import torch.fx
 from torch import Tensor, nn
 
 from mmvisionmix.ops import (
     FoldedGroupWeights,
-    GroupAttentionMaps,
-    GroupAttentionWeights,
-    PropagationWeights,
-    check_group_attention_impl,
+    GroupWeights,
+    attend,
+    attend_to_groups,
+    attend_to_tokens,
     fold_group_weights,
-    group_attention,
-    group_attention_maps,
+    head_mask,
+    pool_groups,
+    project_groups,
+    propagate_groups,
 )
+from mmvisionmix.ops.group_attention import IMPLS
 
-from .arguments import check_heads, check_whole_numbers
-from .parameter_cache import ParameterCache, may_cache
+from ..arguments import check_choice, check_heads, check_int
+from .foldable import Foldable, are_plain
+
+torch.fx.wrap('pool_groups')
+torch.fx.wrap('propagate_groups')
 
 MIXER_DIMS = 32
 
 
-class GroupAttention(BaseModule):
+class GroupAttentionMaps(NamedTuple):
+    """Attention of one layer, for S convolutions.
+
+    Attributes:
+        pooling: Of groups to tokens (Eq. 3), shape (B, h, G, H, W); sums to one over H and W.
+        propagation: Of the convolutions' tokens to groups, shape (B, S, h, G, H, W); sums to one
+            over G.
+    """
+    pooling: Tensor
+    propagation: Tensor
+
+
+class GroupAttention(Foldable):
     """MCGA attention: multi-scale convolution meets group attention, Section 3.2 of its paper.
 
     Learned group tokens attend to all tokens, an MLP mixes the groups, and depthwise convolutions
     of the input, one per kernel size, attend to the groups; the projected results are summed.
-    Inferred, as the paper does not say: biases, and the design of the MLP. In inference, what no
-    image enters is computed once and kept until a weight changes.
+    Inferred, as the paper does not say: biases, and the design of the MLP.
 
     Args:
         embed_dims (int): Number of channels D.
@@ -41,14 +59,17 @@ class GroupAttention(BaseModule):
             Defaults to False.
         fusion (str): ``'separate'``: one output projection per convolution, as in Fig. 3.
             ``'single'``: one for all, and one of the groups. Defaults to ``'separate'``.
-        impl (str): Form of the computation, see :func:`mmvisionmix.ops.group_attention`. Defaults
-            to ``'auto'``.
+        impl (str): ``'literal'`` calls the layers one by one; ``'folded'`` multiplies small
+            matrices of weights out first, see :mod:`mmvisionmix.ops.group_attention`, where the
+            layers are plain. ``'auto'`` is the latter. Both are exact. Defaults to ``'auto'``.
         init_cfg (dict, optional): Initialisation config. Defaults to None.
 
     Raises:
         ValueError: If ``impl`` or ``fusion`` is unknown, a kernel size is even, ``embed_dims`` is
             no multiple of ``num_heads``, or a number is below 1.
     """
+
+    plain_parts = ('tokens', 'query', 'key', 'value', 'group_keys', 'group_values', 'projs')
 
     def __init__(self,
                  embed_dims: int,
@@ -61,12 +82,11 @@ class GroupAttention(BaseModule):
                  impl: str = 'auto',
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
-        check_group_attention_impl(impl)
+        check_choice(IMPLS, impl=impl)
+        check_choice(('separate', 'single'), fusion=fusion)
         check_heads(embed_dims, num_heads)
-        check_whole_numbers(num_groups=num_groups)
-        if fusion not in ('separate', 'single'):
-            raise ValueError(f"fusion must be 'separate' or 'single', got {fusion!r}")
-        check_whole_numbers(kernel_sizes=kernel_sizes)
+        check_int(num_groups=num_groups)
+        check_int(kernel_sizes=kernel_sizes)
         if (not isinstance(kernel_sizes, (tuple, list)) or not kernel_sizes
                 or any(size % 2 == 0 for size in kernel_sizes)):
             raise ValueError(f'kernel_sizes must be odd, and at least one, got {kernel_sizes}')
@@ -78,67 +98,96 @@ class GroupAttention(BaseModule):
                 nn.Linear(embed_dims, embed_dims, bias=bias) for _ in range(number))
 
         scales = len(kernel_sizes)
+        single = fusion == 'single'
         self.tokens = nn.Parameter(torch.empty(num_groups, embed_dims))
         self.query = nn.Linear(embed_dims, embed_dims, bias=qkv_bias)
         self.key = nn.Linear(embed_dims, embed_dims, bias=False)
         self.value = nn.Linear(embed_dims, embed_dims, bias=qkv_bias)
-        self.pooled = (
-            nn.Linear(embed_dims, embed_dims, bias=False) if fusion == 'single' else None)
+        self.pooled = nn.Linear(embed_dims, embed_dims, bias=False) if single else None
         self.norm = nn.LayerNorm(embed_dims)
         self.expand = nn.Linear(num_groups, MIXER_DIMS)
+        self.act = nn.GELU()
         self.reduce = nn.Linear(MIXER_DIMS, num_groups)
         self.convs = nn.ModuleList(
             nn.Conv2d(embed_dims, embed_dims, size, padding=size // 2, groups=embed_dims)
             for size in kernel_sizes)
         self.group_keys = linears(1 if share_groups else scales, bias=False)
         self.group_values = linears(1 if share_groups else scales, bias=qkv_bias)
-        self.projs = linears(1 if fusion == 'single' else scales, bias=True)
-        self._folded: ParameterCache[FoldedGroupWeights] = ParameterCache()
+        self.projs = linears(1 if single else scales, bias=True)
+        self.register_buffer('head_mask', head_mask(embed_dims, num_heads), persistent=False)
         nn.init.trunc_normal_(self.tokens, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mixes the tokens of maps (B, D, H, W)."""
-        weights = self._weights()
-        folded = None
-        if self.impl != 'literal' and not self.training:
-            entering = _folded_parameters(weights)
-            if may_cache(entering):
-                folded = self._folded.get(
-                    entering, lambda: fold_group_weights(weights, self.num_heads))
-        return group_attention(x, weights, self.num_heads, self.impl, folded)
+        if not self._may_fold(x):
+            return self._mix_literal(x)
+        folded = self._folded_weights()
+        groups = self._mix_groups(pool_groups(x, folded))
+        return propagate_groups([conv(x) for conv in self.convs], groups, folded, self.head_mask)
 
     def maps_of(self, x: Tensor) -> GroupAttentionMaps:
         """The attention of groups to maps (B, D, H, W), and of convolutions to groups."""
-        return group_attention_maps(x, self._weights(), self.num_heads)
+        folded, grid, scales = self._folded_weights(), x.shape[2:], len(self.convs)
+        groups = self._mix_groups(pool_groups(x, folded))
+        keys, _ = project_groups(groups, folded, scales)
+        propagation = attend_to_groups([conv(x) for conv in self.convs], keys, self.head_mask)
+        pooling = attend_to_tokens(x.flatten(2), folded.queries)
+        return GroupAttentionMaps(
+            pooling.reshape(len(x), self.num_heads, -1, *grid),
+            propagation.reshape(len(x), scales, self.num_heads, -1, *grid))
 
-    def train(self, mode: bool = True) -> 'GroupAttention':
-        """Sets the mode and forgets what was computed in the last one."""
-        self._folded.clear()
-        return super().train(mode)
+    def fold(self) -> nn.ParameterDict:
+        """:class:`mmvisionmix.ops.FoldedGroupWeights` as parameters."""
+        weights = self._folded_weights()._asdict()
+        return nn.ParameterDict(
+            {name: weight for name, weight in weights.items() if weight is not None})
 
-    def _weights(self) -> GroupAttentionWeights:
-        def pick(layers: nn.ModuleList, scale: int) -> nn.Linear:
-            return layers[min(scale, len(layers) - 1)]
+    def _mix_groups(self, groups: Tensor) -> Tensor:
+        """Exchanges information between groups (B, G, D) by an MLP over them."""
+        groups = groups if self.pooled is None else self.pooled(groups)
+        mixed = self.reduce(self.act(self.expand(self.norm(groups).transpose(1, 2))))
+        return groups + mixed.transpose(1, 2)
 
-        single = self.pooled is not None
-        branches = tuple(
-            PropagationWeights(
-                conv.weight, conv.bias, pick(self.group_keys, i).weight,
-                pick(self.group_values, i).weight, pick(self.group_values, i).bias,
-                None if single else self.projs[i].weight) for i, conv in enumerate(self.convs))
-        return GroupAttentionWeights(
-            self.tokens, self.query.weight, self.query.bias, self.key.weight, self.value.weight,
-            self.value.bias, None if self.pooled is None else self.pooled.weight,
-            self.norm.weight, self.norm.bias, self.expand.weight, self.expand.bias,
-            self.reduce.weight, self.reduce.bias, branches,
-            self.projs[0].weight if single else None,
-            tuple(proj.bias for proj in self.projs))
+    def _mix_literal(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2)  # (B, N, D)
+        query = self.query(self.tokens).expand(x.shape[0], -1, -1)
+        groups = attend(query, self.key(tokens), self.value(tokens), self.num_heads)
+        groups = self._mix_groups(groups)  # (B, G, D)
+        mixed = []
+        for conv, key, value in zip(
+                self.convs, self._by_scale(self.group_keys), self._by_scale(self.group_values)):
+            query = conv(x).flatten(2).transpose(1, 2)
+            mixed.append(attend(query, key(groups), value(groups), self.num_heads))
+        if self.pooled is None:
+            mixed = [proj(part) for proj, part in zip(self.projs, mixed)]
+            out = reduce(torch.add, mixed)
+        else:
+            out = self.projs[0](reduce(torch.add, mixed))
+        return out.transpose(1, 2).reshape(x.shape)
+
+    def _may_fold(self, x: Tensor) -> bool:
+        if self.folded is not None:
+            return True
+        if self.impl == 'literal' or isinstance(x, torch.fx.Proxy):
+            return False
+        return are_plain(self.query, self.key, self.value, *self.group_keys, *self.group_values,
+                         *self.projs)
+
+    def _folded_weights(self) -> FoldedGroupWeights:
+        if self.folded is not None:
+            return FoldedGroupWeights(**{**_NO_BIASES, **self.folded})
+        keys, values = self._by_scale(self.group_keys), self._by_scale(self.group_values)
+        return fold_group_weights(
+            GroupWeights(
+                self.tokens, self.query.weight, self.query.bias, self.key.weight,
+                self.value.weight, self.value.bias, [key.weight for key in keys],
+                [value.weight for value in values], [value.bias for value in values],
+                [proj.weight for proj in self._by_scale(self.projs)],
+                [proj.bias for proj in self.projs]), self.num_heads)
+
+    def _by_scale(self, layers: nn.ModuleList) -> List[nn.Module]:
+        """One layer per convolution, the same for all where they share it."""
+        return list(layers) * (len(self.convs) // len(layers))
 
 
-def _folded_parameters(weights: GroupAttentionWeights) -> List[Tensor]:
-    """The parameters that :func:`mmvisionmix.ops.fold_group_weights` reads."""
-    parameters = [weights.tokens, weights.query, weights.query_bias, weights.key, weights.proj,
-                  *weights.biases]
-    for branch in weights.branches:
-        parameters += [branch.key, branch.value, branch.value_bias, branch.proj]
-    return [param for param in parameters if param is not None]
+_NO_BIASES = dict(value_bias=None, project_bias=None)

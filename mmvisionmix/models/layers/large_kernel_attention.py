@@ -2,18 +2,21 @@
 from typing import Any, Optional, Tuple
 
 import torch
-from mmengine.model import BaseModule
+import torch.fx
 from torch import Tensor, nn
 
-from mmvisionmix.ops import (
-    check_large_kernel_impl,
-    fit_kernel,
-    large_kernel_mix,
-    toeplitz_matrix,
-)
+from mmvisionmix._compat import on_load
+from mmvisionmix.ops import fit_kernel, large_kernel_mix, toeplitz_matrix
+from mmvisionmix.ops.large_kernel import IMPLS
+
+from ..arguments import check_choice
+from .foldable import Foldable
+
+torch.fx.wrap('fit_kernel')
+torch.fx.wrap('large_kernel_mix')
 
 
-class LargeKernelAttention(BaseModule):
+class LargeKernelAttention(Foldable):
     """Large Kernel Convolutional Attention (LKCA), Section III-B of the paper.
 
     The values of all tokens are mixed by one learnable kernel over their offsets, shared by all
@@ -21,8 +24,9 @@ class LargeKernelAttention(BaseModule):
     constant, and the value projection receives its first gradient after the first step. The output
     projection is not in the paper's text: its parameter counts imply it.
 
-    A checkpoint trained on another grid loads: its kernel is fitted to this one. So does one saved
-    after :meth:`switch_to_deploy`, and a deployed layer loads one saved before.
+    A checkpoint trained on another grid loads: its kernel is fitted to this one. Mixing acts on
+    positions and the projections on channels, so that they commute: A (X V) P = A X (V P), and
+    deployment makes one projection of the two.
 
     Args:
         embed_dims (int): Number of channels C.
@@ -39,6 +43,8 @@ class LargeKernelAttention(BaseModule):
         ValueError: If ``impl`` is unknown.
     """
 
+    plain_parts = ('value', 'proj')
+
     def __init__(self,
                  embed_dims: int,
                  grid_size: Tuple[int, int],
@@ -46,13 +52,14 @@ class LargeKernelAttention(BaseModule):
                  interpolate_kernel: bool = False,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
-        check_large_kernel_impl(impl)
+        check_choice(IMPLS, impl=impl)
         self.grid_size = grid_size
         self.impl = impl
         self.interpolate_kernel = interpolate_kernel
-        self.value: nn.Module = nn.Linear(embed_dims, embed_dims, bias=False)
+        self.value = nn.Linear(embed_dims, embed_dims, bias=False)
         self.kernel = nn.Parameter(torch.zeros(2 * grid_size[0] - 1, 2 * grid_size[1] - 1))
         self.proj = nn.Linear(embed_dims, embed_dims)
+        on_load(self, _fit_loaded_kernel)
 
     def forward(self, x: Tensor, grid: Tuple[int, int]) -> Tensor:
         """Mixes tokens.
@@ -65,6 +72,8 @@ class LargeKernelAttention(BaseModule):
             Tensor: Mixed tokens, shape (B, H'*W', C).
         """
         kernel = self.kernel_for(grid)
+        if self.folded is not None:
+            return self.folded(large_kernel_mix(x, kernel, grid, self.impl))
         return self.proj(large_kernel_mix(self.value(x), kernel, grid, self.impl))
 
     def kernel_for(self, grid: Tuple[int, int]) -> Tensor:
@@ -75,29 +84,18 @@ class LargeKernelAttention(BaseModule):
         """What tokens on a grid (H', W') weigh for each other, shape (H'*W', H'*W')."""
         return toeplitz_matrix(self.kernel_for(grid), grid)
 
-    @property
-    def deployed(self) -> bool:
-        """Whether :meth:`switch_to_deploy` was called."""
-        return isinstance(self.value, nn.Identity)
+    def fold(self) -> nn.Linear:
+        """Both projections as one."""
+        dims = self.proj.out_features
+        folded = nn.Linear(dims, dims, device='meta')
+        folded.weight = nn.Parameter(self.proj.weight @ self.value.weight)
+        folded.bias = self.proj.bias
+        return folded
 
-    @torch.no_grad()
-    def switch_to_deploy(self) -> None:
-        """Merges the value projection into the output projection: A (X V) P = A X (V P).
 
-        Mixing acts on positions and the projections on channels, so that they commute. The result
-        is the same to rounding and one C x C product per token cheaper.
-        """
-        if not self.deployed:
-            self.proj.weight.copy_(self.proj.weight @ self.value.weight)
-            self.value = nn.Identity()
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
-        kernel, value, proj = (prefix + name for name in ('kernel', 'value.weight', 'proj.weight'))
-        if kernel in state_dict:
-            state_dict[kernel] = fit_kernel(
-                state_dict[kernel], self.grid_size, self.interpolate_kernel)
-        if self.deployed and value in state_dict:
-            state_dict[proj] = state_dict[proj] @ state_dict.pop(value)
-        elif not self.deployed and proj in state_dict and value not in state_dict:
-            state_dict[value] = torch.eye(len(state_dict[proj])).to(state_dict[proj])
-        super()._load_from_state_dict(state_dict, prefix, *args)
+def _fit_loaded_kernel(layer: LargeKernelAttention, state_dict: dict, prefix: str,
+                       *args: Any) -> None:
+    key = prefix + 'kernel'
+    if key in state_dict:
+        state_dict[key] = fit_kernel(
+            state_dict[key], layer.grid_size, layer.interpolate_kernel)

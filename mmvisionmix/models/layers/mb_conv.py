@@ -5,7 +5,6 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from .conv_norm import ConvNorm
-from .gelu import GELU
 
 
 class SqueezeExcitation(BaseModule):
@@ -56,13 +55,13 @@ class MBConv(BaseModule):
         self.depthwise = ConvNorm(
             hidden, hidden, 3, padding=1, groups=hidden, norm_cfg=norm_cfg)
         self.project = ConvNorm(hidden, channels, norm_cfg=norm_cfg)
-        self.act = GELU()
+        self.act = nn.GELU()
         self.excitation: nn.Module = nn.Identity()
         if squeezed_channels:
             self.excitation = SqueezeExcitation(channels, squeezed_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C, H, W) to the same shape."""
-        x = self.act.after(self.expand, x)
-        x = self.act.after(self.depthwise, x)
+        x = self.act(self.expand(x))
+        x = self.act(self.depthwise(x))
         return self.excitation(self.project(x))

@@ -1,21 +1,30 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-from typing import Optional, Sequence
+from typing import Any, Optional, Sequence
 
 import torch
+import torch.fx
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmvisionmix._compat import on_load
 from mmvisionmix.ops import (
-    PartitionAttentionWeights,
-    check_partition_attention_impl,
+    attend_between,
+    attend_within,
     draw_hash_vectors,
     hash_partition,
     kmeans_partition,
-    partition_attention,
+    one_hot,
+    partition_means,
+    split_heads,
 )
+from mmvisionmix.ops.partition_attention import IMPLS
 
-from .arguments import check_heads, check_whole_numbers
+from ..arguments import check_choice, check_heads, check_int
 from .conv_norm import ConvNorm
+
+for name in ('attend_between', 'attend_within', 'hash_partition', 'kmeans_partition', 'one_hot',
+             'partition_means', 'split_heads'):
+    torch.fx.wrap(name)
 
 PARTITIONS = ('lsh', 'k-means')
 PATHS = ('intra', 'inter')
@@ -24,12 +33,12 @@ PATHS = ('intra', 'inter')
 class PartitionAttention(BaseModule):
     """Multi-Head Partition-wise Attention (MHPA), Section 3.2 of the DualFormer paper.
 
-    Maps are shrunk by a depthwise convolution and a norm, every head of them is partitioned and
-    attended to as in :func:`mmvisionmix.ops.partition_attention`, and grown back by a 1 x 1
+    Maps are downsampled by a depthwise convolution and a norm, every head of them is partitioned
+    and attended to as in :mod:`mmvisionmix.ops.partition_attention`, and upsampled by a 1 x 1
     convolution whose channels become positions; the input is added. Hash vectors are a buffer:
     drawn at construction, saved with the weights, never trained.
 
-    Inferred, as the paper does not say: the kernels and the norm of shrinking, biases, and the
+    Inferred, as the paper does not say: the kernels and the norm of downsampling, biases, and the
     design of the MLP of Eq. 9.
 
     Args:
@@ -42,11 +51,11 @@ class PartitionAttention(BaseModule):
             False.
         paths (Sequence[str]): ``'intra'`` (Eq. 6 and 7), ``'inter'`` (Eq. 8 and 9) or both.
             Defaults to both.
-        rescale (bool): See :func:`mmvisionmix.ops.partition_attention`. Defaults to True.
-        reduction (int): How many times maps are shrunk along each side. Defaults to 1.
+        rescale (bool): Whether l_k is a factor of Eq. 7. Defaults to True.
+        reduction (int): Stride of the downsampling. Defaults to 1.
         hash_seed (int): What hash vectors are drawn from. Defaults to 0.
-        impl (str): Form of the computation, see :func:`mmvisionmix.ops.partition_attention`.
-            Defaults to ``'auto'``.
+        impl (str): Form of Eq. 6 and 7, see :func:`mmvisionmix.ops.attend_within`. Defaults to
+            ``'auto'``.
         norm_cfg (dict): Config of the batch norm. Defaults to ``dict(type='BN')``.
         init_cfg (dict, optional): Initialisation config. Defaults to None.
 
@@ -70,10 +79,15 @@ class PartitionAttention(BaseModule):
                  norm_cfg: Optional[dict] = None,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
-        check_partition_attention_impl(impl)
-        check_whole_numbers(reduction=reduction)
-        check_whole_numbers(0, hash_seed=hash_seed)
-        self._check_options(embed_dims, num_heads, num_partitions, partition, paths)
+        check_choice(IMPLS, impl=impl)
+        check_choice(PARTITIONS, partition=partition)
+        check_int(reduction=reduction, num_partitions=num_partitions)
+        check_int(0, hash_seed=hash_seed)
+        check_heads(embed_dims, num_heads)
+        if num_partitions < 2 or num_partitions & (num_partitions - 1):
+            raise ValueError(f'num_partitions must be 2, 4, 8 or so on, got {num_partitions}')
+        if not paths or set(paths) - set(PATHS):
+            raise ValueError(f'paths must be one or both of {list(PATHS)}, got {paths!r}')
         self.num_heads = num_heads
         self.num_partitions = num_partitions
         self.partition = partition
@@ -84,9 +98,9 @@ class PartitionAttention(BaseModule):
         vectors = draw_hash_vectors(
             groups, num_partitions.bit_length() - 1, embed_dims // groups, hash_seed)
         self.register_buffer('hash_vectors', torch.empty(vectors.shape).copy_(vectors))
-        self.shrink: nn.Module = nn.Identity()
+        self.downsample: nn.Module = nn.Identity()
         if reduction > 1:
-            self.shrink = ConvNorm(
+            self.downsample = ConvNorm(
                 embed_dims, embed_dims, 2 * reduction - 1, reduction, reduction - 1, embed_dims,
                 norm_cfg)
         self.value = nn.Conv2d(embed_dims, embed_dims, 1)
@@ -95,17 +109,14 @@ class PartitionAttention(BaseModule):
             self.squeeze = nn.Linear(embed_dims // num_heads, squeezed)
             self.excite = nn.Linear(squeezed, 1, bias=False)  # softmax would not see a bias
         self.proj = nn.Conv2d(embed_dims * len(self.paths), embed_dims, 1)
-        self.grow: nn.Module = nn.Identity() if reduction == 1 else nn.Sequential(
+        self.upsample: nn.Module = nn.Identity() if reduction == 1 else nn.Sequential(
             nn.Conv2d(embed_dims, embed_dims * reduction**2, 1), nn.PixelShuffle(reduction))
+        on_load(self, _rename_old_weights)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mixes the tokens of maps (B, D, H, W)."""
-        shrunk = self.shrink(x)
-        codes = self._partition(shrunk)
-        mixed = partition_attention(
-            shrunk, codes, self._weights(), self.num_heads, self.num_partitions, self.rescale,
-            self.impl)
-        return x + self.grow(mixed)[:, :, :x.shape[2], :x.shape[3]]
+        mixed = self.upsample(self.proj(self._attend(self.downsample(x))))
+        return x + mixed[:, :, :x.shape[2], :x.shape[3]]
 
     def partitions_of(self, x: Tensor) -> Tensor:
         """Partitions that the tokens of maps (B, D, H, W) are put into.
@@ -117,33 +128,36 @@ class PartitionAttention(BaseModule):
             Tensor: Numbers from 0 to K - 1 per head, or for all heads where they share them, on
             the grid that attention is computed on, shape (B, heads, H / reduction, W / reduction).
         """
-        shrunk = self.shrink(x)
-        return self._partition(shrunk).unflatten(2, shrunk.shape[2:])
+        maps = self.downsample(x)
+        codes = self._partition(maps)
+        return codes.reshape(len(codes), -1, *maps.shape[2:])
 
-    def _partition(self, shrunk: Tensor) -> Tensor:
-        codes = hash_partition(shrunk, self.hash_vectors)
+    def _attend(self, maps: Tensor) -> Tensor:
+        """The paths side by side for maps (B, D, H, W): shape (B, paths * D, H, W)."""
+        value = split_heads(self.value(maps), self.num_heads)  # (B, h, d, N)
+        members = one_hot(self._partition(maps), self.num_partitions, value)  # (B, h, K, N)
+        parts = []
+        if 'intra' in self.paths:
+            tokens = split_heads(maps, self.num_heads)
+            parts.append(attend_within(tokens, value, members, self.rescale, self.impl))
+        if 'inter' in self.paths:
+            means = partition_means(value, members)
+            logits = self.excite(self.squeeze(means.to(maps.dtype)).relu())[..., 0]
+            parts.append(attend_between(means, logits, members))
+        mixed = torch.stack(parts, 1).to(maps.dtype)  # (B, paths, h, d, N)
+        return mixed.reshape(maps.shape[0], -1, maps.shape[2], maps.shape[3])
+
+    def _partition(self, maps: Tensor) -> Tensor:
+        """Partition of every token of maps (B, D, H, W) in every head, shape (B, h, HW)."""
+        codes = hash_partition(maps, self.hash_vectors)
         if self.partition == 'k-means':
-            codes = kmeans_partition(shrunk, codes, self.num_partitions)
+            codes = kmeans_partition(maps, codes, self.num_partitions)
         return codes
 
-    def _weights(self) -> PartitionAttentionWeights:
-        inter = 'inter' in self.paths
-        assert self.value.bias is not None and self.proj.bias is not None
-        projs = dict(zip(self.paths, self.proj.weight.flatten(1).chunk(len(self.paths), 1)))
-        return PartitionAttentionWeights(
-            self.value.weight.flatten(1), self.value.bias,
-            self.squeeze.weight if inter else None, self.squeeze.bias if inter else None,
-            self.excite.weight[0] if inter else None,
-            projs.get('intra'), projs.get('inter'), self.proj.bias)
 
-    @staticmethod
-    def _check_options(embed_dims: int, num_heads: int, num_partitions: int, partition: str,
-                       paths: Sequence[str]) -> None:
-        check_heads(embed_dims, num_heads)
-        check_whole_numbers(num_partitions=num_partitions)
-        if num_partitions < 2 or num_partitions & (num_partitions - 1):
-            raise ValueError(f'num_partitions must be 2, 4, 8 or so on, got {num_partitions}')
-        if partition not in PARTITIONS:
-            raise ValueError(f'partition must be one of {list(PARTITIONS)}, got {partition!r}')
-        if not paths or set(paths) - set(PATHS):
-            raise ValueError(f'paths must be one or both of {list(PATHS)}, got {paths!r}')
+def _rename_old_weights(layer: PartitionAttention, state_dict: dict, prefix: str,
+                        *args: Any) -> None:
+    """``shrink`` and ``grow`` were the names of down- and upsampling before version 0.2."""
+    for old, new in (('shrink.', 'downsample.'), ('grow.', 'upsample.')):
+        for key in [key for key in state_dict if key.startswith(prefix + old)]:
+            state_dict[prefix + new + key[len(prefix + old):]] = state_dict.pop(key)

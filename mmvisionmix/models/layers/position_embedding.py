@@ -2,9 +2,12 @@
 from typing import Any, Optional, Sequence, Tuple
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+torch.fx.wrap('resize_pos_embed')
 
 
 def resize_pos_embed(pos_embed: Tensor, grid: Sequence[int]) -> Tensor:
@@ -21,6 +24,15 @@ def resize_pos_embed(pos_embed: Tensor, grid: Sequence[int]) -> Tensor:
         return pos_embed
     resized = F.interpolate(pos_embed.float(), size=grid, mode='bicubic', align_corners=False)
     return resized.to(pos_embed.dtype)
+
+
+def resize_loaded(name: str, module: nn.Module, state_dict: dict, prefix: str,
+                  *args: Any) -> None:
+    """Resizes the position embedding called ``name`` of a checkpoint to a module's own grid."""
+    key = prefix + name
+    if key in state_dict and state_dict[key].ndim == 4:  # else torch names the mismatch
+        grid = getattr(module, name).shape[2:]
+        state_dict[key] = resize_pos_embed(state_dict[key], grid)
 
 
 class PositionEmbedding(BaseModule):
@@ -43,9 +55,3 @@ class PositionEmbedding(BaseModule):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, H', W', C) to the same shape."""
         return x + resize_pos_embed(self.weight, x.shape[1:3]).permute(0, 2, 3, 1)
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
-        key = prefix + 'weight'
-        if key in state_dict and state_dict[key].ndim == 4:  # else torch names the mismatch
-            state_dict[key] = resize_pos_embed(state_dict[key], self.weight.shape[2:])
-        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .arguments import check_heads
+from ..arguments import check_heads
 
 
 class SelfAttention(BaseModule):

@@ -32,8 +32,7 @@ def find_backbones(model: nn.Module) -> Dict[str, BaseBackbone]:
 def switch_to_deploy(model: nn.Module) -> None:
     """Folds every backbone of this package in a model, see :meth:`BaseBackbone.switch_to_deploy`.
 
-    It may be called before weights are loaded as well as after, and takes the same checkpoints: a
-    deployed backbone loads one of a plain backbone, and the other way round.
+    Load the weights first: a deployed backbone refuses those of a plain one.
 
     Args:
         model (nn.Module): A classifier, segmentor, detector or a wrapper of one.
