@@ -145,7 +145,8 @@ class PartitionAttention(BaseModule):
             logits = self.excite(self.squeeze(means.to(maps.dtype)).relu())[..., 0]
             parts.append(attend_between(means, logits, members))
         mixed = torch.stack(parts, 1).to(maps.dtype)  # (B, paths, h, d, N)
-        return mixed.reshape(maps.shape[0], -1, maps.shape[2], maps.shape[3])
+        mixed = mixed.reshape(maps.shape[0], -1, maps.shape[2], maps.shape[3])
+        return mixed.contiguous(memory_format=torch.channels_last)
 
     def _partition(self, maps: Tensor) -> Tensor:
         """Partition of every token of maps (B, D, H, W) in every head, shape (B, h, HW)."""

@@ -31,7 +31,7 @@ class SelfAttention(BaseModule):
 
     def forward(self, x: Tensor, grid: Tuple[int, int]) -> Tensor:
         """Mixes tokens (B, N, C); ``grid`` is taken, and not used, so that mixers are alike."""
-        batch, tokens, channels = x.shape
-        qkv = self.qkv(x).view(batch, tokens, 3, self.num_heads, channels // self.num_heads)
-        mixed = F.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4))  # (B, heads, N, d)
-        return self.proj(mixed.transpose(1, 2).reshape(batch, tokens, channels))
+        qkv = self.qkv(x).reshape(x.shape[0], x.shape[1], 3, self.num_heads, -1)
+        qkv = qkv.permute(2, 0, 3, 1, 4)  # (3, B, heads, N, d)
+        mixed = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
+        return self.proj(mixed.transpose(1, 2).flatten(2))
