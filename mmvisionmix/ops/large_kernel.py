@@ -8,7 +8,7 @@ in the output at (i, j) by their offset alone, with no softmax::
 
     A[(i, j), (p, q)] = w[p - i + H - 1, q - j + W - 1]          out = A V
 
-Five algebraically equal forms of this product are here; MACs are for one image and one channel.
+Four algebraically equal forms of this product are here; MACs are for one image and one channel.
 
 ==============  =================  ===========================================================
 ``impl``        MACs               how
@@ -17,7 +17,6 @@ Five algebraically equal forms of this product are here; MACs are for one image 
 ``'conv'``      N (2H-1)(2W-1)     Algorithm 2: a zero-padded convolution of every channel
 ``'gemm'``      N^2                A by one strided copy, then one matrix product
 ``'spectral'``  4N (H + W)         DFT along H and a small product along W per frequency
-``'fft'``       O(N log N)         product of zero-padded two-dimensional spectra
 ==============  =================  ===========================================================
 """
 import math
@@ -40,10 +39,10 @@ def large_kernel_mix(value: Tensor, kernel: Tensor, grid: Grid, impl: str = 'aut
         kernel (Tensor): Weights of all offsets, shape (2H-1, 2W-1). :func:`fit_kernel` gives the
             kernel for another grid than the one it was made for.
         grid (tuple[int, int]): Height H and width W of the token grid.
-        impl (str): One of ``'literal'``, ``'conv'``, ``'gemm'``, ``'spectral'``, ``'fft'``, or
-            ``'auto'``, which picks the fastest by :func:`choose_large_kernel_impl`. All are exact.
-            ``'spectral'`` and ``'fft'`` compute in at least float32, also inside autocast.
-            Defaults to ``'auto'``.
+        impl (str): One of ``'literal'``, ``'conv'``, ``'gemm'``, ``'spectral'``, or ``'auto'``,
+            which picks the fastest by :func:`choose_large_kernel_impl`. All are exact.
+            ``'spectral'`` computes in at least float32, also inside autocast. Defaults to
+            ``'auto'``.
 
     Returns:
         Tensor: The mixed tokens, shape (B, H*W, C).
@@ -191,25 +190,7 @@ def _mix_spectral(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
     return mixed.to(value.dtype)
 
 
-def _mix_fft(value: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
-    """A product of spectra on 2H x 2W, where no offset wraps around; 2H-1 x 2W-1 would do.
-
-    One axis at a time, so that rows known to be zero, or not wanted, are not transformed.
-    """
-    height, width = grid
-    batch, tokens, channels = value.shape
-    dtype = _at_least_float32(value.dtype)  # half-precision FFTs want powers of two
-    centred = F.pad(kernel.to(dtype).flip(0, 1), (0, 1, 0, 1))
-    weights = torch.fft.rfft2(centred.roll((1 - height, 1 - width), (0, 1)))
-    images = value.to(dtype).transpose(1, 2).reshape(batch, channels, height, width)
-    spectrum = torch.fft.fft(torch.fft.rfft(images, n=2 * width), n=2 * height, dim=2)
-    columns = torch.fft.ifft(spectrum * weights, dim=2)[:, :, :height]
-    mixed = torch.fft.irfft(columns, n=2 * width)[..., :width]
-    return mixed.reshape(batch, channels, tokens).transpose(1, 2).to(value.dtype)
-
-
-_FORMS = dict(
-    literal=_mix_literal, conv=_mix_conv, gemm=_mix_gemm, spectral=_mix_spectral, fft=_mix_fft)
+_FORMS = dict(literal=_mix_literal, conv=_mix_conv, gemm=_mix_gemm, spectral=_mix_spectral)
 IMPLS = ('auto', *_FORMS)
 
 
