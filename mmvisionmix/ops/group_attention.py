@@ -73,20 +73,21 @@ class FoldedGroupWeights(NamedTuple):
 
     Attributes:
         queries: M of all heads, shape (h * G, D).
-        value: Wv by head, shape (h, D, d); ``value_bias``: shape (D), or None.
-        project: K_k and V_k of all convolutions, shape (2 * S * D, D); ``project_bias``: shape
-            (2 * S * D), or None.
+        value: Wv by head, shape (h, D, d).
+        project: K_k and V_k of all convolutions, shape (2 * S * D, D).
         proj: W_k of all convolutions and heads, shape (S * h, d, D).
         bias: Of the output, shape (S * h, 1, D), all in the first row: added to the values of all
             groups, it is in every average of them, without a pass over the tokens.
+        value_bias: Shape (D), or None.
+        project_bias: Shape (2 * S * D), or None.
     """
     queries: Tensor
     value: Tensor
-    value_bias: Optional[Tensor]
     project: Tensor
-    project_bias: Optional[Tensor]
     proj: Tensor
     bias: Tensor
+    value_bias: Optional[Tensor] = None
+    project_bias: Optional[Tensor] = None
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, num_heads: int) -> Tensor:

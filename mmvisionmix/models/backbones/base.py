@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..arguments import check_int, check_rate, is_int
+from ..layers import Foldable
 
 
 def drop_path_rates(rate: float, depth: int) -> List[float]:
@@ -190,12 +191,13 @@ class BaseBackbone(BaseModule):
         return self
 
     def switch_to_deploy(self) -> None:
-        """Folds what can be folded for inference; the outputs stay the same to rounding.
+        """Folds what can be folded for inference, for good; the outputs stay the same to rounding.
 
-        Calls ``switch_to_deploy`` of every layer that has one. A second call changes nothing.
+        Calls :meth:`Foldable.switch_to_deploy` of every layer that has it. Load weights first: a
+        deployed backbone takes only those of a deployed one. A second call changes nothing.
         """
         for module in list(self.modules()):
-            if module is not self and hasattr(module, 'switch_to_deploy'):
+            if isinstance(module, Foldable):
                 module.switch_to_deploy()
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:

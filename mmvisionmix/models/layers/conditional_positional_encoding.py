@@ -1,6 +1,6 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 from functools import reduce
-from typing import Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +57,7 @@ class ConditionalPositionalEncoding(Foldable):
         self.impl = impl
         self.channels = channels
         self.residual = residual
-        self.branches = nn.ModuleList(
+        self.branches: Any = nn.ModuleList(
             ConvNorm(channels, channels, 3, padding=1, groups=channels, norm_cfg=norm_cfg)
             for _ in range(num_branches))
 
@@ -72,8 +72,8 @@ class ConditionalPositionalEncoding(Foldable):
         return reduce(torch.add, [x, *parts] if self.residual else parts)
 
     def fold(self) -> Optional[nn.Conv2d]:
-        """The convolution that branches and residual are in inference, if all norms fold."""
-        if not all(may_fold(branch.norm) for branch in self.branches):
+        """The convolution that branches and residual are in inference."""
+        if not self._is_plain():
             return None
         weight, bias = self._merge()
         folded = nn.Conv2d(
@@ -87,8 +87,7 @@ class ConditionalPositionalEncoding(Foldable):
             return False
         if x.dtype not in (torch.float32, torch.float64):
             return False
-        if any(has_hooks(branch) or not are_plain(branch.conv, branch.norm)
-               or not may_fold(branch.norm) for branch in self.branches):
+        if not self._is_plain():
             return False
         modes = {branch.norm.training for branch in self.branches}
         if modes == {True}:
@@ -97,6 +96,10 @@ class ConditionalPositionalEncoding(Foldable):
             return local and (values > 1 if self.impl == 'merged' else
                               values >= MANY and x.device.type == 'cpu')
         return modes == {False}
+
+    def _is_plain(self) -> bool:
+        return all(may_fold(branch.norm) and are_plain(branch.conv) and not has_hooks(branch)
+                   for branch in self.branches)
 
     def _merge(self, x: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
         """Kernels and bias of one convolution, by running statistics or by those of maps ``x``."""
@@ -119,7 +122,7 @@ class ConditionalPositionalEncoding(Foldable):
 
 
 @torch.no_grad()
-def _track(norm: nn.Module, mean: Tensor, var: Tensor, count: int) -> None:
+def _track(norm: Any, mean: Tensor, var: Tensor, count: int) -> None:
     """Moves running statistics towards those of ``count`` values, as a batch norm does."""
     norm.num_batches_tracked += 1
     share = 1 / norm.num_batches_tracked.item() if norm.momentum is None else norm.momentum

@@ -4,9 +4,9 @@ from typing import Optional
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .foldable import Foldable
+from .foldable import Foldable, are_plain
 
 
 class ConvNorm(Foldable):
@@ -44,20 +44,13 @@ class ConvNorm(Foldable):
         return self.norm(self.conv(x)) if self.folded is None else self.folded(x)
 
     def fold(self) -> Optional[nn.Conv2d]:
-        """The convolution that both are in inference, or None if the norm is no batch norm."""
-        conv, norm = self.conv, self.norm
-        if not may_fold(norm):
+        """The convolution that both are in inference."""
+        if not may_fold(self.norm) or not are_plain(self.conv):
             return None
-        weight, bias = fuse_conv_bn_weights(
-            conv.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight,
-            norm.bias)
-        folded = nn.Conv2d(
-            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
-            groups=conv.groups, device='meta')
-        folded.weight, folded.bias = weight, bias
-        return folded
+        return fuse_conv_bn_eval(self.conv.eval(), self.norm.eval())
 
 
 def may_fold(norm: nn.Module) -> bool:
-    """Whether a norm is an affine map of every channel in inference: a batch norm with both."""
-    return isinstance(norm, _BatchNorm) and norm.affine and norm.track_running_stats
+    """Whether a norm is an affine map of every channel in inference: a plain batch norm."""
+    return (isinstance(norm, _BatchNorm) and norm.affine and norm.track_running_stats
+            and are_plain(norm))

@@ -3,12 +3,13 @@ from abc import abstractmethod
 from typing import Any, Optional, Tuple
 
 import torch
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, revert_sync_batchnorm
 from torch import nn
 
 from mmvisionmix._compat import on_load
 
-PLAIN_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm2d, nn.SyncBatchNorm)
+PLAIN_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm2d, nn.SyncBatchNorm,
+               type(revert_sync_batchnorm(nn.SyncBatchNorm(1))))
 
 
 class Foldable(BaseModule):
@@ -34,7 +35,10 @@ class Foldable(BaseModule):
 
     @abstractmethod
     def fold(self) -> Optional[nn.Module]:
-        """The folded weights, as a module, or None if these do not fold."""
+        """The folded weights, as a module, or None if they do not fold.
+
+        They do not where a layer is not plain, or a norm depends on its input in inference.
+        """
 
     @torch.no_grad()
     def switch_to_deploy(self) -> None:

@@ -1,6 +1,6 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 from functools import reduce
-from typing import List, NamedTuple, Optional, Sequence
+from typing import Any, List, NamedTuple, Optional, Sequence
 
 import torch
 import torch.fx
@@ -136,8 +136,10 @@ class GroupAttention(Foldable):
             pooling.reshape(len(x), self.num_heads, -1, *grid),
             propagation.reshape(len(x), scales, self.num_heads, -1, *grid))
 
-    def fold(self) -> nn.ParameterDict:
+    def fold(self) -> Optional[nn.ParameterDict]:
         """:class:`mmvisionmix.ops.FoldedGroupWeights` as parameters."""
+        if not self._is_plain():
+            return None
         weights = self._folded_weights()._asdict()
         return nn.ParameterDict(
             {name: weight for name, weight in weights.items() if weight is not None})
@@ -168,14 +170,15 @@ class GroupAttention(Foldable):
     def _may_fold(self, x: Tensor) -> bool:
         if self.folded is not None:
             return True
-        if self.impl == 'literal' or isinstance(x, torch.fx.Proxy):
-            return False
+        return (self.impl != 'literal' and not isinstance(x, torch.fx.Proxy) and self._is_plain())
+
+    def _is_plain(self) -> bool:
         return are_plain(self.query, self.key, self.value, *self.group_keys, *self.group_values,
                          *self.projs)
 
     def _folded_weights(self) -> FoldedGroupWeights:
         if self.folded is not None:
-            return FoldedGroupWeights(**{**_NO_BIASES, **self.folded})
+            return FoldedGroupWeights(**self.folded)
         keys, values = self._by_scale(self.group_keys), self._by_scale(self.group_values)
         return fold_group_weights(
             GroupWeights(
@@ -183,11 +186,8 @@ class GroupAttention(Foldable):
                 self.value.weight, self.value.bias, [key.weight for key in keys],
                 [value.weight for value in values], [value.bias for value in values],
                 [proj.weight for proj in self._by_scale(self.projs)],
-                [proj.bias for proj in self.projs]), self.num_heads)
+                [proj.bias for proj in list[Any](self.projs)]), self.num_heads)
 
-    def _by_scale(self, layers: nn.ModuleList) -> List[nn.Module]:
+    def _by_scale(self, layers: nn.ModuleList) -> List[Any]:
         """One layer per convolution, the same for all where they share it."""
         return list(layers) * (len(self.convs) // len(layers))
-
-
-_NO_BIASES = dict(value_bias=None, project_bias=None)

@@ -1,5 +1,5 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-from typing import Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 import torch.fx
@@ -60,7 +60,7 @@ class KeyOnlyAttention(Foldable):
         self.key = nn.Linear(embed_dims, embed_dims)
         self.value = nn.Linear(embed_dims, embed_dims)
         self.saliency = nn.Parameter(torch.empty(num_heads, embed_dims // num_heads))
-        self.inner = (
+        self.inner: Any = (
             nn.Conv1d(embed_dims, embed_dims, 1, groups=num_heads) if inner_per_head else
             nn.Linear(embed_dims, embed_dims))
         self.outer = nn.Linear(embed_dims, embed_dims)
@@ -83,9 +83,9 @@ class KeyOnlyAttention(Foldable):
         """What every token of (B, N, D) weighs in its image, A of Eq. 2: shape (B, heads, N)."""
         return key_only_saliency(x, self._folded_weights().saliency)
 
-    def fold(self) -> nn.ParameterDict:
+    def fold(self) -> Optional[nn.ParameterDict]:
         """:class:`mmvisionmix.ops.FoldedKeyOnlyWeights` as parameters."""
-        return nn.ParameterDict(self._folded_weights()._asdict())
+        return nn.ParameterDict(self._folded_weights()._asdict()) if self._is_plain() else None
 
     def _folded_weights(self) -> FoldedKeyOnlyWeights:
         if self.folded is not None:

@@ -10,7 +10,7 @@ from mmvisionmix.ops import fit_kernel, large_kernel_mix, toeplitz_matrix
 from mmvisionmix.ops.large_kernel import IMPLS
 
 from ..arguments import check_choice
-from .foldable import Foldable
+from .foldable import Foldable, are_plain
 
 torch.fx.wrap('fit_kernel')
 torch.fx.wrap('large_kernel_mix')
@@ -84,8 +84,10 @@ class LargeKernelAttention(Foldable):
         """What tokens on a grid (H', W') weigh for each other, shape (H'*W', H'*W')."""
         return toeplitz_matrix(self.kernel_for(grid), grid)
 
-    def fold(self) -> nn.Linear:
+    def fold(self) -> Optional[nn.Linear]:
         """Both projections as one."""
+        if not are_plain(self.value, self.proj):
+            return None
         dims = self.proj.out_features
         folded = nn.Linear(dims, dims, device='meta')
         folded.weight = nn.Parameter(self.proj.weight @ self.value.weight)
