@@ -113,7 +113,7 @@ class GroupAttention(Foldable):
             for size in kernel_sizes)
         self.group_keys = linears(1 if share_groups else scales, bias=False)
         self.group_values = linears(1 if share_groups else scales, bias=qkv_bias)
-        self.projs = linears(1 if single else scales, bias=True)
+        self.projs: Any = linears(1 if single else scales, bias=True)
         self.register_buffer('head_mask', head_mask(embed_dims, num_heads), persistent=False)
         nn.init.trunc_normal_(self.tokens, std=0.02)
 
@@ -178,7 +178,7 @@ class GroupAttention(Foldable):
 
     def _folded_weights(self) -> FoldedGroupWeights:
         if self.folded is not None:
-            return FoldedGroupWeights(**self.folded)
+            return FoldedGroupWeights(**dict(self.folded.items()))
         keys, values = self._by_scale(self.group_keys), self._by_scale(self.group_values)
         return fold_group_weights(
             GroupWeights(
@@ -186,7 +186,7 @@ class GroupAttention(Foldable):
                 self.value.weight, self.value.bias, [key.weight for key in keys],
                 [value.weight for value in values], [value.bias for value in values],
                 [proj.weight for proj in self._by_scale(self.projs)],
-                [proj.bias for proj in list[Any](self.projs)]), self.num_heads)
+                [proj.bias for proj in self.projs]), self.num_heads)
 
     def _by_scale(self, layers: nn.ModuleList) -> List[Any]:
         """One layer per convolution, the same for all where they share it."""

@@ -89,7 +89,7 @@ class KeyOnlyAttention(Foldable):
 
     def _folded_weights(self) -> FoldedKeyOnlyWeights:
         if self.folded is not None:
-            return FoldedKeyOnlyWeights(**self.folded)
+            return FoldedKeyOnlyWeights(**dict(self.folded.items()))
         inner = self.inner.weight
         if self.inner_per_head:
             inner = torch.block_diag(*inner.squeeze(2).chunk(len(self.saliency)))
