@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.registry import DefaultScope
 
-from mmvisionmix.datasets.demo_data import SceneRecipe, write_ade20k
+from demo_data import SceneRecipe, write_ade20k
 
 ROOT = Path(__file__).resolve().parent.parent
 

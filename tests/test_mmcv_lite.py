@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mmvisionmix.datasets.demo_data import Recipe, write_imagenet
+from demo_data import Recipe, write_imagenet
 
 ROOT = Path(__file__).resolve().parent.parent
 HIDE = 'import sys; sys.modules["mmcv._ext"] = None; '

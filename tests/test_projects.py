@@ -18,8 +18,8 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.runner import CheckpointLoader
 from PIL import Image
 
-from mmvisionmix.datasets.demo_data import CLASSES, SceneRecipe, write_ade20k, write_coco
-from mmvisionmix.datasets.demo_data.coco import CATEGORY_IDS
+from demo_data import CLASSES, SceneRecipe, write_ade20k, write_coco
+from demo_data.coco import CATEGORY_IDS
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / 'projects/example_project'

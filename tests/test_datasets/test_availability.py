@@ -6,8 +6,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.utils import get_installed_path
 
+from demo_data import SceneRecipe, write_coco
 from mmvisionmix.datasets.availability import check_data
-from mmvisionmix.datasets.demo_data import SceneRecipe, write_coco
 
 LOADERS = ('train_dataloader', 'val_dataloader')
 

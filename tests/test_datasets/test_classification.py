@@ -21,7 +21,7 @@ def tiny_imagenet(root, **kwargs):
 @pytest.mark.parametrize('missing', ['mmpretrain', 'scipy'])
 def test_a_missing_package_is_named_with_the_extra_and_only_when_needed(missing):
     code = (f'import sys; sys.modules[{missing!r}] = None\n'
-            'import mmvisionmix, mmvisionmix.datasets.demo_data, mmvisionmix.registry\n'
+            'import mmvisionmix, demo_data, mmvisionmix.registry\n'
             'import mmvisionmix.datasets.availability\n'
             'from mmengine.registry import DATASETS\n'
             'print("imported")\n'

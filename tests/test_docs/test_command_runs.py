@@ -20,7 +20,7 @@ from mmengine.registry import MODELS, DefaultScope
 from page_commands import PAGES, ROOT, commands_of
 from PIL import Image
 
-from mmvisionmix.datasets.demo_data import svhn
+from demo_data import svhn
 
 HERE = 'tests/test_docs/test_command_runs.py'
 MIM = ['tests/test_tools/test_mim.py', 'tests/test_projects.py']

@@ -6,7 +6,7 @@ from pathlib import Path
 import mmpretrain
 import pytest
 
-from mmvisionmix.datasets.demo_data import (
+from demo_data import (
     Recipe,
     write_cifar10,
     write_cifar100,

@@ -3,7 +3,7 @@
 import pickle
 from pathlib import Path
 
-from mmvisionmix.datasets.demo_data import SceneRecipe, write_coco
+from demo_data import SceneRecipe, write_coco
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs/retinanet_linglo_b0_coco.py'

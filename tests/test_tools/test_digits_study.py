@@ -8,7 +8,7 @@ from digits_study import Run
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS
 
-from mmvisionmix.datasets.demo_data import svhn
+from demo_data import svhn
 
 
 def make_run(tmp_path, network='lkca', size='0.5m', seed=0, epochs=20, recipe='light'):

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
-from mmvisionmix.datasets.demo_data import (
+from demo_data import (
     Recipe,
     SceneRecipe,
     write_ade20k,

@@ -23,7 +23,7 @@ from PIL import Image
 from test_apis import ROOT, build, config_file, read, save
 from torch import nn
 
-from mmvisionmix.datasets.demo_data import SceneRecipe, write_coco
+from demo_data import SceneRecipe, write_coco
 from mmvisionmix.models import LinGlo, switch_to_deploy
 from mmvisionmix.models.layers import resize_pos_embed
 

@@ -15,7 +15,7 @@ import mmseg
 import pytest
 import torch
 
-from mmvisionmix.datasets.demo_data import Recipe, write_cifar10
+from demo_data import Recipe, write_cifar10
 from mmvisionmix.engine import find_resumable
 
 ROOT = Path(__file__).resolve().parents[2]

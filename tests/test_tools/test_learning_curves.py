@@ -12,7 +12,7 @@ from learning_curves import NETWORKS, TASKS, VALIDATIONS, Run
 from PIL import Image
 from studies import Recorder, train_all
 
-from mmvisionmix.datasets.demo_data import SceneRecipe
+from demo_data import SceneRecipe
 
 
 def make_run(tmp_path, network='linglo', task='segmentation', seed=0, iterations=60):

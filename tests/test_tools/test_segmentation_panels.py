@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
 
-from mmvisionmix.datasets.demo_data import CLASSES, PALETTE, SceneRecipe, write_ade20k
+from demo_data import CLASSES, PALETTE, SceneRecipe, write_ade20k
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools/visualization'
 CONSTANT = 4  # the class that the tiny model always predicts

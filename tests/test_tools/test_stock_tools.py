@@ -21,14 +21,14 @@ from mmengine.fileio import dump, load
 from mmengine.utils import get_installed_path
 from mmseg.datasets import ADE20KDataset
 
-from mmvisionmix.complexity import count_complexity
-from mmvisionmix.datasets.demo_data import (
+from demo_data import (
     Recipe,
     SceneRecipe,
     write_ade20k,
     write_coco,
     write_imagenet,
 )
+from mmvisionmix.complexity import count_complexity
 
 pytestmark = pytest.mark.xdist_group('stock_tools')  # trained once
 ROOT = Path(__file__).resolve().parents[2]

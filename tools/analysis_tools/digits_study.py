@@ -18,10 +18,10 @@ import numpy as np
 from mmengine.config import Config
 from studies import LOADERS, History, mean_and_spread, prepare, train_all, train_once
 
+from demo_data import svhn
+from demo_data.folder import write_once
+from demo_data.pictures import Picture
 from mmvisionmix import config_path
-from mmvisionmix.datasets.demo_data import svhn
-from mmvisionmix.datasets.demo_data.owned_folder import write_once
-from mmvisionmix.datasets.demo_data.pictures import Picture
 
 DATA = 'digits'  # the data's folder in the study's
 NETWORKS = ('vit', 'lkca')

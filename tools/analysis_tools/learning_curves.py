@@ -21,8 +21,8 @@ from mmengine.config import Config
 from studies import History, mean_and_spread, prepare, train_all, train_once
 from timing import positive, table
 
+from demo_data import SceneRecipe, write_ade20k, write_coco
 from mmvisionmix import config_path
-from mmvisionmix.datasets.demo_data import SceneRecipe, write_ade20k, write_coco
 
 VALIDATIONS = 6  # of every training
 

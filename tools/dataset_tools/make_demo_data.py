@@ -19,7 +19,7 @@ from typing import Callable, Dict, NamedTuple, Optional, Sequence
 
 from rich.progress import track
 
-from mmvisionmix.datasets.demo_data import (
+from demo_data import (
     Recipe,
     SceneRecipe,
     write_ade20k,

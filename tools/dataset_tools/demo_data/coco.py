@@ -29,8 +29,8 @@ from typing import Any, Dict, List, Union
 
 import numpy as np
 
+from .folder import write_once
 from .objects import Instance, ObjectScene, draw_objects
-from .owned_folder import write_once
 from .photographs import CLASSES, CREDITS, SPLITS, credits_text, load_parts
 from .pictures import encode_jpeg
 from .recipe import Track
@@ -56,7 +56,7 @@ EMPTY_EVERY, CROWD_EVERY = 10, 5
 """Every tenth picture has no objects; the first of every five has a crowd, beside its objects."""
 SIDES = ((1, 1), (0.75, 1), (1, 0.75), (0.65, 1), (1, 0.65))
 """Heights and widths of the pictures, as shares of their size; each is as likely as another."""
-REVISION = 1
+REVISION = 2
 """Raised whenever the same recipe gives other files, so that older folders are made again."""
 
 
@@ -64,7 +64,7 @@ def write_coco(out: Union[str, Path], recipe: SceneRecipe, track: Track = iter) 
     """Writes demo pictures with objects in COCO's layout, unless they are already there.
 
     Args:
-        out: The folder; see :func:`.owned_folder.write_once`.
+        out: The folder; see :func:`.folder.write_once`.
         recipe: What to draw; ``size`` is the longer side of a picture.
         track: Wraps the list of pictures while they are drawn, for a progress bar.
 
@@ -139,20 +139,12 @@ def _annotation(number: int, image_id: int, instance: Instance) -> Dict[str, Any
         segmentation=[instance.polygon] if instance.polygon else encode_runs(instance.mask))
 
 
-def encode_runs(mask: np.ndarray) -> Dict[str, List[int]]:
-    """Encodes a mask as COCO's run lengths, uncompressed.
+def encode_runs(mask: np.ndarray) -> Dict[str, Any]:
+    """Encodes a mask, shape (height, width), bool, as COCO's compressed run lengths."""
+    from pycocotools.mask import encode
 
-    Args:
-        mask: Array of shape (height, width), bool.
-
-    Returns:
-        ``size``, which is height and width, and ``counts``: how many pixels, column by column, are
-        outside, then inside, then outside again, and so on.
-    """
-    pixels = np.concatenate([[False], mask.ravel(order='F')])
-    starts = np.flatnonzero(pixels[1:] != pixels[:-1])
-    borders = np.concatenate([[0], starts, [mask.size]])
-    return dict(counts=np.diff(borders).tolist(), size=list(mask.shape))
+    runs = encode(np.asfortranarray(mask, np.uint8))
+    return dict(runs, counts=runs['counts'].decode())
 
 
 def _encode_json(images: List[Dict[str, Any]], annotations: List[Dict[str, Any]]) -> bytes:

@@ -14,7 +14,7 @@ packages runs on them unchanged.
 - ``pictures``: views of single photographs
 - ``blobs``: smooth random shapes, as polygons and masks
 - ``objects``: pictures with objects: blobs filled with photographs
-- ``owned_folder``: writing into a folder without touching anyone's files
+- ``folder``: writing into a folder without touching anyone's files
 - ``ade20k``: the layout of ADE20K (semantic segmentation)
 - ``coco``: the layout of COCO 2017 (detection, instance segmentation)
 - ``cifar``: the layouts of CIFAR-10 and CIFAR-100 (classification)

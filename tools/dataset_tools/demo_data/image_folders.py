@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Dict, Iterable, List, Union
 
-from .owned_folder import write_once
+from .folder import write_once
 from .photographs import CLASSES, CREDITS, SPLITS, credits_text
 from .pictures import draw_pictures, encode_jpeg
 from .recipe import Recipe, Track
@@ -42,7 +42,7 @@ def write_tiny_imagenet(out: Union[str, Path], recipe: Recipe, track: Track = it
     Class ``i`` of ten is photograph ``i``. The box in ``val_annotations.txt`` is the whole picture.
 
     Args:
-        out: The folder; see :func:`.owned_folder.write_once`.
+        out: The folder; see :func:`.folder.write_once`.
         recipe: How many pictures, and from which seed.
         track: Wraps the list of pictures while they are drawn, for a progress bar.
 

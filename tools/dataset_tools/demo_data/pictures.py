@@ -50,7 +50,7 @@ def draw_pictures(recipe: Recipe, split: str, size: int, track: Track) -> List[P
 
 
 def random_view(rng: np.random.Generator, part: np.ndarray, size: int) -> np.ndarray:
-    """Cuts a random square out of a photograph and shrinks it.
+    """Cuts a random square out of a photograph and scales it down.
 
     Args:
         rng: Source of its side and position.
@@ -63,6 +63,13 @@ def random_view(rng: np.random.Generator, part: np.ndarray, size: int) -> np.nda
     side = int(rng.integers(size, min(MAX_SHRINK * size, *part.shape[:2]) + 1))
     window = Image.fromarray(random_crop(rng, part, (side, side)))
     return np.asarray(window.resize((size, size), Image.Resampling.LANCZOS))
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """Encodes pixels of shape (height, width) or (height, width, 3), uint8, as a PNG file."""
+    buffer = BytesIO()
+    Image.fromarray(image).save(buffer, 'PNG')
+    return buffer.getvalue()
 
 
 def encode_jpeg(image: np.ndarray) -> bytes:

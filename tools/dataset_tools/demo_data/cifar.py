@@ -20,7 +20,7 @@ from typing import Any, Dict, List, Sequence, Union
 
 import numpy as np
 
-from .owned_folder import write_once
+from .folder import write_once
 from .photographs import CLASSES, CREDITS, SPLITS, credits_text
 from .pictures import Picture, draw_pictures
 from .recipe import Recipe, Track
@@ -40,7 +40,7 @@ def write_cifar10(out: Union[str, Path], recipe: Recipe, track: Track = iter) ->
     Class ``i`` of ten is photograph ``i``, and ``batches.meta`` gives its name.
 
     Args:
-        out: The folder; see :func:`.owned_folder.write_once`.
+        out: The folder; see :func:`.folder.write_once`.
         recipe: How many pictures, and from which seed.
         track: Wraps the list of pictures while they are drawn, for a progress bar.
 

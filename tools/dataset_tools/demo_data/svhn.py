@@ -15,7 +15,7 @@ from typing import Dict, List, Tuple, Union
 import numpy as np
 from PIL import Image
 
-from .owned_folder import write_once
+from .folder import write_once
 from .photographs import CREDITS
 from .pictures import Picture
 from .recipe import Recipe, Track
@@ -46,7 +46,7 @@ def write_svhn(out: Union[str, Path], recipe: Recipe, track: Track = iter) -> bo
     more are asked for, the digits come again in other colours.
 
     Args:
-        out: The folder; see :func:`.owned_folder.write_once`.
+        out: The folder; see :func:`.folder.write_once`.
         recipe: How many pictures, and from which seed; ``val`` counts the test pictures.
         track: Wraps the list of pictures while they are drawn, for a progress bar.
 

@@ -1,0 +1,354 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""The demo data: what is drawn, what the codebases read, and what happens to folders."""
+import json
+import os
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmcv.transforms import LoadImageFromFile
+from mmdet.datasets import CocoDataset
+from mmdet.datasets.transforms import LoadAnnotations
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import DATASETS
+from mmseg.datasets import ADE20KDataset
+from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from demo_data import (
+    CLASSES,
+    PALETTE,
+    PHOTOGRAPHS,
+    SPLITS,
+    Recipe,
+    SceneRecipe,
+    coco,
+    folder,
+    photographs,
+    svhn,
+    write_ade20k,
+    write_cifar10,
+    write_cifar100,
+    write_coco,
+    write_imagenet,
+    write_svhn,
+    write_tiny_imagenet,
+)
+from demo_data.blobs import draw_blob, fill_polygon
+from demo_data.pictures import draw_pictures, random_view
+from demo_data.scenes import draw_scene, wavy_partition
+from mmvisionmix.datasets.availability import DEMO_LAYOUTS
+
+ROOT = Path(__file__).resolve().parents[2]
+SCENES, PICTURES = SceneRecipe(size=48, train=12, val=11, seed=5), Recipe(train=13, val=11, seed=5)
+WRITERS = {
+    'ade20k': (write_ade20k, SCENES), 'coco': (write_coco, SCENES),
+    'cifar10': (write_cifar10, PICTURES), 'cifar100': (write_cifar100, PICTURES),
+    'svhn': (write_svhn, PICTURES), 'tiny-imagenet': (write_tiny_imagenet, PICTURES),
+    'imagenet': (write_imagenet, PICTURES)}
+layouts = pytest.mark.parametrize('layout', WRITERS)
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    """A data set of every layout, which no test may change."""
+    root = tmp_path_factory.mktemp('demo')
+    for layout, (write, recipe) in WRITERS.items():
+        assert write(root / layout, recipe)
+    return root
+
+
+def contents(root):
+    return {path.relative_to(root).as_posix(): path.read_bytes()
+            for path in root.rglob('*') if path.is_file()}
+
+
+def place_parts(split, sizes):
+    """Pictures whose pixels say where they come from: (photograph, row, column)."""
+    parts = []
+    for index, size in enumerate(sizes):
+        rows, columns = np.indices(size)
+        pixels = np.stack([np.full_like(rows, index), rows, columns], -1).astype(np.uint8)
+        parts.append(photographs.split_part(pixels, split))
+    return parts
+
+
+def in_part(along, longer, split):
+    border = round(longer * photographs.TRAIN_SHARE)
+    return (along < border).all() if split == 'train' else (along >= border).all()
+
+
+# What is drawn
+
+
+@pytest.mark.parametrize('split', SPLITS)
+def test_scenes_show_the_labelled_photograph_and_the_right_part(split):
+    sizes = [(100, 200), (200, 100), (150, 150), (90, 220), (120, 180), (180, 120)]
+    parts, counts = place_parts(split, sizes), set()
+    for number in range(60):
+        image, classes = draw_scene(SCENES.rng(split, number), parts, (60, 50))
+        assert (image[..., 0] == classes).all()
+        shift = image[..., 1:].astype(int) - np.stack(np.indices((60, 50)), -1)
+        counts.add(len(np.unique(classes)))
+        for index in np.unique(classes):
+            height, width = sizes[index]
+            along = image[classes == index][:, 2 if width >= height else 1]
+            assert in_part(along, max(height, width), split)
+            assert len(np.unique(shift[classes == index], axis=0)) == 1  # an unscaled window
+    assert counts == {2, 3, 4, 5}
+
+
+def test_no_region_of_a_scene_is_tiny():
+    for seed in range(20):
+        partition = wavy_partition(np.random.default_rng(seed), (64, 96), 5)
+        assert np.bincount(partition.ravel(), minlength=5).min() >= 0.05 * partition.size
+
+
+@pytest.mark.parametrize('split', SPLITS)
+def test_objects_show_their_photograph_in_the_right_part(split):
+    parts, recipe, counts = place_parts(split, [(192, 192)] * 10), SceneRecipe(size=64), set()
+    for number in range(1, 61):
+        scene = coco.draw_picture(recipe, split, number, parts)
+        labels = np.full(scene.image.shape[:2], -1)
+        counts.add(sum(not instance.crowd for instance in scene.instances))
+        for instance in scene.instances:
+            assert (labels[instance.mask] == -1).all()  # no pixel belongs to two
+            assert instance.mask.sum() >= 0.01 * labels.size
+            labels[instance.mask] = instance.label
+            if instance.polygon:
+                assert (fill_polygon(instance.polygon, labels.shape) == instance.mask).all()
+        assert (scene.image[..., 0] == labels)[labels >= 0].all()
+        background, = np.unique(scene.image[..., 0][labels < 0])
+        assert background not in labels
+        assert in_part(scene.image[..., 2], 192, split)
+    assert counts == {0, 1, 2, 3, 4}
+
+
+def test_blobs_stay_around_their_centre():
+    for seed in range(50):
+        blob = draw_blob(np.random.default_rng(seed), (101, 101), (50.5, 50.5), 25)
+        assert 0.5 < blob.mask.sum() / (np.pi * 25**2) < 2
+        assert np.hypot(*(np.argwhere(blob.mask) - 50).T).max() < 50
+
+
+def test_pictures_are_views_of_one_photograph_and_the_right_part(monkeypatch):
+    rows = np.broadcast_to(np.arange(250, dtype=np.uint8)[:, None, None], (250, 250, 3))
+    rng = np.random.default_rng(0)
+    heights = [np.ptp(random_view(rng, rows, 16)[..., 0].astype(int)) for _ in range(200)]
+    assert 14 <= min(heights) <= 18 and 58 <= max(heights) <= 64  # one to four times their side
+
+    def halves(photograph):
+        pixels = np.full((300, 500, 3), (CLASSES.index(photograph.name), 0, 0), np.uint8)
+        pixels[:, :300, 1] = 255
+        return pixels
+
+    monkeypatch.setattr(photographs, 'read_photograph', halves)
+    for split, green in (('train', 255), ('val', 0)):
+        views = draw_pictures(PICTURES, split, 64, iter)
+        assert [view.label for view in views] == [
+            index % 10 for index in range(PICTURES.count(split))]
+        assert all((view.image == (view.label, green, 0)).all() for view in views)
+
+
+def test_no_digit_is_in_both_parts():
+    (train, _), (test, labels) = map(svhn.load_digits, ('train', 'val'))
+    assert len(train) == 1438 and len(test) == 359 and set(labels) == set(range(10))
+    assert not {ink.tobytes() for ink in train} & {ink.tobytes() for ink in test}
+
+
+# What the codebases read
+
+
+def test_mmseg_reads_ade20k(made):
+    parts = photographs.load_parts('train', 48, 48)
+    data = ADE20KDataset(
+        data_root=str(made / 'ade20k'), pipeline=[],
+        data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'))
+    assert data.reduce_zero_label and len(data) == SCENES.train
+    for index, info in enumerate(data, 1):
+        image, classes = draw_scene(SCENES.rng('train', index), parts, (48, 48))
+        assert (np.asarray(Image.open(info['seg_map_path'])) == classes + 1).all()
+        written = np.asarray(Image.open(info['img_path'])).astype(int)
+        assert np.abs(written - image).mean() < 4  # JPEG loses a little
+
+
+@pytest.mark.parametrize('split', SPLITS)
+def test_mmdet_reads_coco(made, split):
+    name = f'annotations/instances_{split}2017.json'
+    truth = COCO(str(made / 'coco' / name))
+    data = CocoDataset(data_root=str(made / 'coco'), ann_file=name, test_mode=True, pipeline=[],
+                       data_prefix=dict(img=f'{split}2017/'))
+    assert len(data) == SCENES.count(split) and len(data.cat_ids) == 80
+    load = Compose([LoadImageFromFile(), LoadAnnotations(with_mask=True)])
+    kinds = set()
+    for index in range(len(data)):
+        info = load(data.get_data_info(index))
+        annotations = truth.loadAnns(truth.getAnnIds(info['img_id']))
+        assert len(info['gt_masks'].masks) == len(annotations)
+        for mask, box, label, each in zip(info['gt_masks'].masks, info['gt_bboxes'].tensor,
+                                          info['gt_bboxes_labels'], annotations):
+            rows, columns = np.nonzero(mask)
+            assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            assert each['area'] == len(rows) and (mask == truth.annToMask(each)).all()
+            assert label == each['category_id'] - 1 < 10
+            kinds.add((each['iscrowd'], type(each['segmentation'])))
+    assert kinds == {(0, list), (0, dict), (1, dict)}
+
+
+@pytest.mark.parametrize('kind', ['bbox', 'segm'])
+def test_the_truth_as_detections_gets_full_marks(made, kind):
+    truth = COCO(str(made / 'coco/annotations/instances_val2017.json'))
+    own = {'bbox': lambda each: dict(bbox=each['bbox']),
+           'segm': lambda each: dict(segmentation=truth.annToRLE(each))}[kind]
+    detections = [dict(image_id=each['image_id'], category_id=each['category_id'], score=1.,
+                       **own(each)) for each in truth.dataset['annotations']]
+    evaluation = COCOeval(truth, truth.loadRes(detections), kind)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[:3] == pytest.approx(1)
+
+
+def test_categories_are_those_of_coco():
+    assert CocoDataset.METAINFO['classes'] == coco.CATEGORIES
+    ids = dict(zip(coco.CATEGORIES, coco.CATEGORY_IDS))
+    assert [ids[name] for name in ('person', 'stop sign', 'backpack', 'bowl', 'toothbrush')] == [
+        1, 13, 27, 51, 90]
+
+
+@pytest.mark.parametrize('layout, kind, size', [
+    ('cifar10', 'mmvisionmix.DemoCIFAR10', 32), ('cifar100', 'mmvisionmix.DemoCIFAR100', 32),
+    ('tiny-imagenet', 'mmvisionmix.TinyImageNet', 64), ('imagenet', 'mmpretrain.ImageNet', 256),
+    ('svhn', 'mmvisionmix.SVHN', 32)])
+@pytest.mark.parametrize('split', SPLITS)
+def test_mmpretrain_reads_the_pictures(made, layout, kind, size, split):
+    part = 'test' if split == 'val' and layout in ('cifar10', 'cifar100', 'svhn') else split
+    data = DATASETS.build(dict(
+        type=kind, data_root=str(made / layout), split=part, pipeline=[
+            dict(type='mmpretrain.LoadImageFromFile')] if size > 32 else []))
+    drawn = (svhn.draw_digits(PICTURES, split, iter) if layout == 'svhn' else
+             draw_pictures(PICTURES, split, size, iter))
+    if (layout, split) == ('tiny-imagenet', 'train'):  # listed by class
+        drawn = sorted(drawn, key=lambda picture: picture.label)
+    assert [info['gt_label'] for info in data] == [picture.label for picture in drawn]
+    order = slice(None, None, -1 if size > 32 else 1)  # files are read as BGR
+    for info, picture in zip(data, drawn):
+        assert np.abs(info['img'][..., order].astype(int) - picture.image).mean() < 4  # JPEG
+
+
+@pytest.mark.parametrize('layout, kind', [
+    ('cifar10', 'mmvisionmix.DemoCIFAR10'), ('cifar100', 'mmvisionmix.DemoCIFAR100')])
+def test_demo_cifar_names_a_missing_file_and_never_downloads(tmp_path, monkeypatch, layout, kind):
+    monkeypatch.setattr('mmpretrain.datasets.cifar.download_and_extract_archive', None)
+    WRITERS[layout][0](tmp_path, Recipe(train=5, val=5))
+    lost = next(path for path in tmp_path.glob('*/*') if path.is_file())
+    lost.unlink()
+    with pytest.raises(FileNotFoundError, match=f'make_demo_data.py {layout} --out {tmp_path}'):
+        DATASETS.build(dict(type=kind, data_root=str(tmp_path), download=True))
+
+
+# The folders
+
+
+@layouts
+def test_the_same_recipe_gives_the_same_bytes(made, tmp_path, layout):
+    write, recipe = WRITERS[layout]
+    write(tmp_path / 'again', recipe)
+    assert contents(tmp_path / 'again') == contents(made / layout)
+    assert not write(tmp_path / 'again', recipe)  # complete: left alone
+    fewer = type(recipe)(**{**vars(recipe), 'train': 10})
+    assert write(tmp_path / 'again', fewer)
+    ours, others = contents(tmp_path / 'again'), contents(made / layout)
+    pictures = [name for name in ours if name.lower().endswith(('.jpg', '.jpeg', '.png'))]
+    assert all(ours[name] == others[name] for name in pictures)
+    assert os.listdir(tmp_path) == ['again']
+
+
+@pytest.mark.parametrize('stranger', ['notes.txt', 'images/training/ADE_train_00000099.jpg'])
+@pytest.mark.parametrize('earlier', [False, True], ids=['new folder', 'rewritten folder'])
+def test_a_folder_with_anything_else_is_refused_and_unchanged(tmp_path, stranger, earlier):
+    if earlier:
+        write_ade20k(tmp_path, SceneRecipe(size=32, train=1, val=1))
+    (tmp_path / stranger).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / stranger).write_text('precious')
+    before = contents(tmp_path)
+    with pytest.raises(FileExistsError, match=Path(stranger).name):
+        write_ade20k(tmp_path, SCENES)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize('text', ['not json', '[]', '{"made_by": "somebody", "files": []}'])
+def test_a_foreign_manifest_is_refused(tmp_path, text):
+    (tmp_path / folder.MANIFEST).write_text(text)
+    with pytest.raises(FileExistsError, match='not a manifest of demo data'):
+        write_ade20k(tmp_path, SCENES)
+    assert contents(tmp_path) == {folder.MANIFEST: text.encode()}
+
+
+@pytest.mark.parametrize('earlier', [False, True], ids=['new folder', 'rewritten folder'])
+def test_an_interrupted_run_leaves_all_as_it_was(tmp_path, monkeypatch, earlier):
+    root = tmp_path / 'ade20k'
+    if earlier:
+        write_ade20k(root, SceneRecipe(size=32, train=1, val=1))
+    before, calls = contents(tmp_path), iter(range(5))
+    write_bytes = Path.write_bytes
+
+    def interrupted(path, data):
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return write_bytes(path, data)
+
+    monkeypatch.setattr(Path, 'write_bytes', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_ade20k(root, SCENES)
+    assert contents(tmp_path) == before
+
+
+# The command
+
+
+@pytest.fixture(scope='module')
+def tool():
+    return runpy.run_path(str(ROOT / 'tools/dataset_tools/make_demo_data.py'))
+
+
+@layouts
+def test_the_command_says_what_it_made_where_and_what_next(tool, tmp_path, capsys, layout):
+    command = [layout, '--out', str(tmp_path), '--train', '11', '--val', '2']
+    tool['main'](command + (['--size', '32'] if layout in ('ade20k', 'coco') else []))
+    made, following = capsys.readouterr().out.strip().splitlines()[-2:]
+    assert made.startswith('Made 11 training and 2 validation pictures')
+    assert made.endswith(f'in {tmp_path}') and following.startswith('Next: ')
+    assert json.loads((tmp_path / folder.MANIFEST).read_text())['parameters']['train'] == 11
+    assert set(DEMO_LAYOUTS.values()) == set(WRITERS)
+
+
+@pytest.mark.parametrize('options, message', [
+    (['ade20k', '--size', '8'], 'size must be from 32 to 1024 pixels, got 8'),
+    (['ade20k', '--val', '0'], 'val must be at least 1, got 0'),
+    (['svhn', '--seed', '-3'], 'seed must not be negative, got -3'),
+    (['tiny-imagenet', '--train', '9'], 'train must be at least 10, one of each class, got 9')])
+def test_wrong_numbers_end_with_the_reason(tool, tmp_path, options, message):
+    with pytest.raises(SystemExit, match=f'make_demo_data.py: {message}'):
+        tool['main']([*options, '--out', str(tmp_path / 'new')])
+    assert not (tmp_path / 'new').exists()
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__('sys').modules, 'sklearn', None)
+    with pytest.raises(ImportError, match=r'pip install "mmvisionmix\[demo\]"'):
+        write_svhn(tmp_path / 'new', PICTURES)
+    assert not (tmp_path / 'new').exists()
+
+
+def test_the_demo_config_reads_what_is_made_by_default(tool, made):
+    config = Config.fromfile(ROOT / 'configs/toy/lkca_upernet_demo-ade20k.py')
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        assert Path(loader.dataset.data_root) == tool['parse_args'](['ade20k']).out
+        assert tuple(loader.dataset.metainfo.classes) == CLASSES
+        assert tuple(map(tuple, loader.dataset.metainfo.palette)) == PALETTE
+    text = (made / 'ade20k/CREDITS.txt').read_text(encoding='utf-8')
+    assert all(photo.origin in text and photo.licence in text for photo in PHOTOGRAPHS)
