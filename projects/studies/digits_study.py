@@ -1,7 +1,7 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """Trains ViT and LKCA on real handwritten digits: the LKCA paper's comparison, on a small scale.
 
-    python tools/analysis_tools/digits_study.py
+    python projects/studies/digits_study.py
 
 The data are the 1,797 digits of scikit-learn, enlarged to 32x32, white on black; the last fifth is
 for validation. The networks are those of the paper's CIFAR-10 configs; augmentation, regularisation
@@ -18,10 +18,11 @@ import numpy as np
 from mmengine.config import Config
 from studies import LOADERS, History, mean_and_spread, prepare, train_all, train_once
 
-from demo_data import svhn
-from demo_data.folder import write_once
-from demo_data.pictures import Picture
 from mmvisionmix import config_path
+
+from demo_data import svhn  # isort: skip  # studies adds its folder
+from demo_data.folder import write_once  # isort: skip
+from demo_data.pictures import Picture  # isort: skip
 
 DATA = 'digits'  # the data's folder in the study's
 NETWORKS = ('vit', 'lkca')

@@ -21,7 +21,7 @@ from PIL import Image
 from demo_data import CLASSES, SceneRecipe, write_ade20k, write_coco
 from demo_data.coco import CATEGORY_IDS
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 TEMPLATE = ROOT / 'projects/example_project'
 OUR_TRAIN = ROOT / 'tools/train.py'
 STOCK_TRAIN = Path(mmseg.__file__).parent / '.mim/tools/train.py'

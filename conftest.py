@@ -9,7 +9,7 @@ from mmengine.registry import DefaultScope
 
 from demo_data import SceneRecipe, write_ade20k
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """Trains backbones of equal size on the demo data, and draws how they learn.
 
-    python tools/analysis_tools/learning_curves.py
+    python projects/studies/learning_curves.py
 
 Two tasks: segmentation with UPerNet and detection with RetinaNet, by the configs of configs/toy.
 Our four backbones and two peers, a ViT and a ResNet, have 3.5 million parameters each, and see the
@@ -14,15 +14,15 @@ import statistics
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from get_flops import count_parts
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from mmengine.config import Config
-from studies import History, mean_and_spread, prepare, train_all, train_once
-from timing import positive, table
+from studies import History, markdown, mean_and_spread, positive, prepare, train_all, train_once
 
-from demo_data import SceneRecipe, write_ade20k, write_coco
 from mmvisionmix import config_path
+
+from demo_data import SceneRecipe, write_ade20k, write_coco  # isort: skip  # studies adds it
+from get_flops import count_parts  # isort: skip
 
 VALIDATIONS = 6  # of every training
 
@@ -127,7 +127,8 @@ def tabulate(histories: Histories) -> str:
                    for task in tasks)
         lines.append((NETWORKS[name].label, f'{cost.parameters / 1e6:.2f}M',
                       f'{cost.macs / 1e9:.2f}G', *reached))
-    return table(('backbone', 'parameters', 'MACs', *(TASKS[task].label for task in tasks)), lines)
+    header = ('backbone', 'parameters', 'MACs', *(TASKS[task].label for task in tasks))
+    return markdown(header, lines)
 
 
 def draw(histories: Histories) -> Figure:
