@@ -1,5 +1,5 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-"""Pictures and tables on the pages of the backbones."""
+"""Pictures and tables on the pages of the backbones are what the code says."""
 from pathlib import Path
 
 import numpy as np
