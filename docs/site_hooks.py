@@ -63,5 +63,6 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     """Drops the roles of reStructuredText, which docstrings have, from API pages."""
     if not page.file.src_uri.startswith('api/'):
         return html
-    html = re.sub(r'<code>([^<]*?)\s*&lt;(https://[^<]*?)&gt;</code>_', r'<a href="\2">\1</a>', html)
+    html = re.sub(
+        r'<code>([^<]*?)\s*&lt;(https://[^<]*?)&gt;</code>_', r'<a href="\2">\1</a>', html)
     return re.sub(r':[a-z]+:(?=<code>)', '', html).replace('::</p>', ':</p>')

@@ -11,8 +11,8 @@ import pytest
 from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PAGES = [ROOT / 'README.md', ROOT / 'CHANGELOG.md', *(page for folder in ('docs', 'configs', 'projects')
-                               for page in sorted((ROOT / folder).rglob('*.md')))]
+PAGES = [ROOT / 'README.md', ROOT / 'CHANGELOG.md', *sorted(
+    page for folder in ('docs', 'configs', 'projects') for page in (ROOT / folder).rglob('*.md'))]
 COMMAND = re.compile(r'(?:^ *(?:\$ )?|`)(?:\w+=\S+ )*python (?:\.\./mmvisionmix/)?'
                      r'((?:tools|docs|projects)/[\w/]+\.py\b[^`\n]*)', re.MULTILINE)
 NUMBERS = {'N': '2', 'H': '64', 'W': '64', 'HxW': '64x64'}  # what stands for one of the reader's
