@@ -96,7 +96,7 @@ def read_requirements(file: Path) -> Dict[str, SpecifierSet]:
     """Reads the versions a requirements file asks for, by package."""
     lines = (line.partition('#')[0].strip() for line in file.read_text().splitlines())
     requirements = [Requirement(line) for line in lines if line]
-    return {r.name: r.specifier for r in requirements}
+    return {r.name: r.specifier for r in requirements if not r.marker or r.marker.evaluate()}
 
 
 def merge(wanted: Dict[str, SpecifierSet], more: Dict[str, SpecifierSet]) -> None:
