@@ -8,6 +8,7 @@ Needs the extras seg and demo. Everything is written to a new folder, work_dirs/
 function is a step that you can copy; main() calls them in turn.
 """
 import argparse
+import sys
 from pathlib import Path
 from typing import List
 
@@ -20,8 +21,10 @@ from mmseg.apis import inference_model, init_model
 from torch import nn
 
 from mmvisionmix import config_path
-from mmvisionmix.datasets.demo_data import PALETTE, SceneRecipe, write_ade20k
 from mmvisionmix.models import find_backbones, switch_to_deploy
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'tools/dataset_tools'))
+from demo_data import PALETTE, SceneRecipe, write_ade20k  # noqa: E402  beside this folder
 
 
 # ------------------------------------------------------------------ 1. data
