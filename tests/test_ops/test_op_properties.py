@@ -1,220 +1,171 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-"""Promises that hold for all shapes of tokens and weights, and for values of any size."""
+"""What all forms of all mixers promise, for all options, shapes and sizes of values."""
 import itertools
-import math
-from typing import NamedTuple
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_group_attention import convert, leaves
-from test_group_attention import make_inputs as group_inputs
-from test_key_only_attention import make_inputs as key_only_inputs
-from test_large_kernel import make_inputs as large_kernel_inputs
-from test_partition_attention import make_inputs as partition_inputs
-
-from mmvisionmix.ops import (
-    group_attention,
-    key_only_attention,
-    kmeans_partition,
-    large_kernel_mix,
-    partition_attention,
+from mixers import (
+    DRAWN,
+    FIXED,
+    FORMS,
+    make_group,
+    make_key_only,
+    make_large_kernel,
+    make_partition,
 )
+from torch.utils.flop_counter import FlopCounterMode
 
-SETTINGS = dict(deadline=None, derandomize=True, database=None)
-examples = pytest.mark.parametrize('examples', (
-    pytest.param(settings(max_examples=20, **SETTINGS), id='few'),
-    pytest.param(settings(max_examples=300, **SETTINGS), id='many', marks=pytest.mark.slow)))
-GRIDS = st.one_of(
-    st.tuples(st.integers(1, 12), st.integers(1, 12)),
-    st.tuples(st.integers(1, 2), st.integers(12, 40)))
-BATCHES = st.integers(1, 4)
+mixers = pytest.mark.parametrize('name', FORMS)
+forms = pytest.mark.parametrize(
+    'name, impl', [(name, impl) for name, impls in FORMS.items() for impl in impls])
+some = settings(max_examples=20, deadline=None, derandomize=True, database=None,
+                suppress_health_check=list(HealthCheck))
 
 
-class Drawn(NamedTuple):
-    """Tokens with images first, weights, and ``mix(x, weights, impl)``."""
-    x: torch.Tensor
-    weights: tuple
-    mix: object
+def assert_close(out, expected, tolerance=1e-10):
+    torch.testing.assert_close(out, expected, rtol=tolerance, atol=tolerance)
 
 
-@st.composite
-def large_kernels(draw):
-    grid = draw(GRIDS)
-    value, kernel = large_kernel_inputs(grid, draw(BATCHES), draw(st.integers(1, 5)))
-    return Drawn(value, (kernel, ), lambda x, weights, impl: large_kernel_mix(
-        x, weights[0], grid, impl))
+@mixers
+@some
+@given(data=st.data())
+def test_forms_are_equal_in_value_and_all_gradients(name, data):
+    mixer = data.draw(DRAWN[name])
+    expected = mixer.results('literal')
+    for impl in FORMS[name]:
+        assert_close(mixer.results(impl), expected)
+    deployed = mixer.deployed()
+    for impl in FORMS[name]:
+        assert_close(deployed.results(impl, weights=False), expected[:2])
 
 
-@st.composite
-def key_only(draw):
-    heads = draw(st.integers(1, 4))
-    x, weights = key_only_inputs(
-        heads, draw(st.integers(1, 90)), heads * draw(st.integers(1, 5)), draw(BATCHES))
-    return Drawn(x, weights, key_only_attention)
+@pytest.mark.parametrize('name, deployed, expected', (
+    ('large_kernel', False, 'gemm'), ('key_only', False, 'literal'),
+    ('key_only', True, 'collapsed'), ('group', False, 'folded'), ('group', True, 'folded'),
+    ('partition', False, 'packed')))
+def test_every_name_stands_for_a_form_of_its_own(name, deployed, expected):
+    """Forms round differently; ``'auto'`` is one of them, bit by bit."""
+    mixer = FIXED[name].deployed() if deployed else FIXED[name]
+    mixer = mixer.to(torch.float32)
+    outs = {impl: mixer(impl) for impl in FORMS[name]}
+    assert torch.equal(outs.pop('auto'), outs[expected])
+    outs.pop('literal' if name == 'large_kernel' else '', None)  # the product of 'gemm'
+    if not deployed:
+        assert not any(map(torch.equal, *zip(*itertools.combinations(outs.values(), 2))))
 
 
-@st.composite
-def groups(draw):
-    heads = draw(st.integers(1, 4))
-    x, weights = group_inputs(
-        heads, heads * draw(st.integers(1, 5)), draw(st.integers(1, 9)), draw(GRIDS),
-        draw(BATCHES), biases=draw(st.booleans()), single=draw(st.booleans()),
-        kernels=draw(st.sampled_from(((3, 5), (1, ), (7, 3, 1)))), shared=draw(st.booleans()))
-    return Drawn(x, weights, lambda x, weights, impl: group_attention(x, weights, heads, impl))
+@mixers
+@some
+@given(data=st.data(), value=st.sampled_from((float('nan'), float('inf'), -float('inf'))))
+def test_images_are_mixed_by_themselves_whatever_the_others_hold(name, data, value):
+    mixer = data.draw(DRAWN[name])
+    x = mixer.x
+    spoilt = torch.cat((torch.full_like(x[:1], value), x))
+    for impl in FORMS[name]:
+        expected = mixer(impl)
+        assert_close(mixer(impl, x[:1]), expected[:1])
+        assert_close(mixer(impl, spoilt)[1:], expected)
 
 
-@st.composite
-def partitions(draw):
-    heads = draw(st.integers(1, 4))
-    intra, inter = draw(st.sampled_from(((True, True), (True, False), (False, True))))
-    x, codes, weights, *rest = partition_inputs(
-        heads, heads * draw(st.integers(1, 5)), draw(GRIDS), draw(BATCHES),
-        num_partitions=draw(st.sampled_from((2, 4, 8))), codes=draw(st.sampled_from(
-            ('hash', 'k-means', 'one'))), intra=intra, inter=inter,
-        rescale=draw(st.booleans()), shared=draw(st.booleans()))
-
-    def mix(x, weights, impl):  # those of the first images where there are fewer
-        return partition_attention(x, codes[:len(x)], weights, *rest, impl)
-
-    return Drawn(x, weights, mix)
+@mixers
+@some
+@given(data=st.data())
+def test_any_memory_layout_is_mixed_alike(name, data):
+    mixer = data.draw(DRAWN[name])
+    x = mixer.x
+    inner = torch.zeros([2 * side for side in x.shape], dtype=x.dtype)
+    inner = inner[(slice(1, None, 2), ) * x.ndim].copy_(x)
+    for impl in FORMS[name]:
+        expected = mixer(impl)
+        for other in (inner, x.transpose(1, -1).contiguous().transpose(1, -1)):
+            assert_close(mixer(impl, other), expected)
 
 
-OPS = dict(
-    large_kernel=(large_kernels(), ('literal', 'conv', 'gemm', 'spectral', 'fft', 'auto')),
-    key_only=(key_only(), ('literal', 'merged', 'collapsed', 'auto')),
-    group=(groups(), ('literal', 'folded', 'auto')),
-    partition=(partitions(), ('literal', 'packed', 'auto')))
-ops = pytest.mark.parametrize('op', OPS)
+@mixers
+@some
+@given(data=st.data(), dtype=st.sampled_from((torch.float32, torch.bfloat16)),
+       scale=st.sampled_from((1e4, 1e-30)))
+def test_tokens_of_any_size_give_finite_values_and_gradients(name, data, dtype, scale):
+    mixer = data.draw(DRAWN[name])
+    mixer.x *= scale
+    for impl in FORMS[name]:
+        results = mixer.to(dtype).results(impl)
+        assert results[0].dtype == dtype
+        assert all(one.isfinite().all() for one in results)
 
 
-def fixed(inputs, mix):
-    x, *rest = inputs
-    return Drawn(x, rest[0] if isinstance(rest[0], tuple) else tuple(rest[:1]), mix)
+@forms
+@pytest.mark.parametrize('dtype, tolerance', ((torch.float32, 1e-5), (torch.bfloat16, 4e-2)))
+@pytest.mark.parametrize('deployed', (False, True))
+def test_lower_precisions_stay_close(name, impl, dtype, tolerance, deployed):
+    rounded = FIXED[name].to(dtype)  # numbers that both types can hold, and equal partitions
+    expected = rounded.to(torch.float64).results('literal', weights=False)
+    low = rounded.deployed().to(dtype) if deployed else rounded
+    for own, want in zip(low.results(impl, weights=False), expected):
+        assert own.dtype == dtype
+        assert (own.double() - want).norm() <= tolerance * want.norm()
 
 
-FIXED = dict(
-    large_kernel=fixed(large_kernel_inputs((17, 12)), lambda x, weights, impl: large_kernel_mix(
-        x, weights[0], (17, 12), impl)),
-    key_only=fixed(key_only_inputs(2, 49, 32, 4), key_only_attention),
-    group=fixed(group_inputs(2, 16, 8, (11, 13), 2), lambda x, weights, impl: group_attention(
-        x, weights, 2, impl)))
+@forms
+def test_autocast_stays_close(name, impl):
+    mixer = FIXED[name].to(torch.float32)
+    expected = mixer.results('literal', weights=False)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        results = mixer.results(impl, weights=False)
+    for own, want in zip(results, expected):
+        assert (own.float() - want).norm() <= 5e-2 * want.norm()
 
 
-def close(out, expected):
-    return torch.testing.assert_close(out, expected, rtol=1e-8, atol=1e-8)
+@pytest.mark.parametrize('name, weight', (('group', 'tokens'), ('key_only', 'saliency')))
+def test_large_logits_do_not_overflow(name, weight):
+    mixer = FIXED[name].to(torch.float64)
+    with torch.no_grad():
+        getattr(mixer.layer, weight).mul_(1e5)
+    expected = mixer('literal')
+    for impl in FORMS[name]:
+        for one in (mixer, mixer.deployed()):
+            out = one.to(torch.float32)(impl)
+            assert (out - expected).norm() <= 1e-2 * expected.norm()
 
 
-@ops
-@examples
-def test_forms_are_equal_in_value_and_gradient_for_any_shape(op, examples):
-    strategy, impls = OPS[op]
-
-    @examples
-    @given(strategy)
-    def check(drawn):
-        inputs = [drawn.x, *leaves(drawn.weights)]
-        probe = torch.linspace(-1, 2, drawn.x.numel(), dtype=torch.float64).view_as(drawn.x)
-        expected = None
-        for impl in impls:
-            out = drawn.mix(drawn.x, drawn.weights, impl)
-            grads = torch.autograd.grad((out * probe).sum(), inputs)
-            expected = expected or (out, *grads)
-            for one, want in zip((out, *grads), expected):
-                close(one, want)
-    check()
+def macs(mixer, impl):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        mixer.to('meta')(impl)
+    return counter.get_total_flops() / 2
 
 
-@pytest.mark.parametrize('op', FIXED)
-def test_every_name_stands_for_a_form_of_its_own(op):
-    """Fast forms round differently; ``'auto'`` is one of them, bit by bit."""
-    x, weights, mix = FIXED[op]
-    x, weights = x.detach().float(), convert(weights, torch.float32)
-    names = [impl for impl in OPS[op][1] if impl not in ('literal', 'conv', 'auto')]
-    outs = [mix(x, weights, impl) for impl in names]
-    assert not any(torch.equal(one, other) for one, other in itertools.combinations(outs, 2))
-    assert sum(torch.equal(mix(x, weights, 'auto'), out) for out in outs) == 1
+@pytest.mark.parametrize('grid', ((20, 30), (9, 50)))
+def test_large_kernels_cost_what_the_header_says(grid):
+    (height, width), tokens = grid, grid[0] * grid[1]
+    for impl, expected in dict(
+            literal=tokens**2, gemm=tokens**2, spectral=4 * tokens * (height + width),
+            conv=tokens * (2 * height - 1) * (2 * width - 1)).items():
+        one, two = (macs(make_large_kernel(grid, 1, dims), impl) for dims in (8, 16))
+        projections = 2 * tokens * (16**2 - 8**2)
+        assert two - one - projections == 8 * expected
 
 
-@ops
-@examples
-def test_images_are_mixed_by_themselves_whatever_the_others_hold(op, examples):
-    strategy, impls = OPS[op]
-
-    @examples
-    @given(strategy, st.sampled_from((float('nan'), float('inf'), -float('inf'))))
-    def check(drawn, value):
-        x, weights = drawn.x.detach(), convert(drawn.weights, torch.float64)
-        spoilt = torch.cat((x, torch.full_like(x[:1], value)))[:len(x) + 1]
-        for impl in impls:
-            expected = drawn.mix(x, weights, impl)
-            close(drawn.mix(x[:1], weights, impl), expected[:1])
-            if op != 'partition':  # whose partition is given for each image
-                close(drawn.mix(spoilt, weights, impl)[:-1], expected)
-            elif len(x) > 1:
-                close(drawn.mix(torch.cat((x[:-1], spoilt[-1:])), weights, impl)[:-1],
-                      expected[:-1])
-    check()
+def test_key_only_attention_costs_what_the_header_says():
+    dims = 512
+    for tokens in (100, 3000):
+        for impl, expected in dict(
+                literal=4 * tokens * dims**2, merged=3 * tokens * dims**2,
+                collapsed=tokens * dims**2 + dims**3).items():
+            mixer = make_key_only(2, dims, (tokens, 1), 1)
+            mixer = mixer if impl == 'literal' else mixer.deployed()
+            assert macs(mixer, impl) == pytest.approx(expected, rel=0.02)
+            if impl != 'literal':
+                assert macs(mixer, 'auto') == min(
+                    macs(mixer, one) for one in ('merged', 'collapsed'))
 
 
-@ops
-@examples
-def test_strided_tokens_are_mixed_alike(op, examples):
-    strategy, impls = OPS[op]
-
-    @examples
-    @given(strategy)
-    def check(drawn):
-        x, weights = drawn.x.detach(), convert(drawn.weights, torch.float64)
-        wide = torch.zeros(len(x), *(2 * side for side in x.shape[1:]), dtype=torch.float64)
-        inner = wide[(slice(None), *(slice(1, None, 2) for _ in x.shape[1:]))]
-        inner.copy_(x)
-        for impl in impls:
-            expected = drawn.mix(x, weights, impl)
-            close(drawn.mix(inner, weights, impl), expected)
-            close(drawn.mix(x.transpose(1, -1).contiguous().transpose(1, -1), weights, impl),
-                  expected)
-    check()
-
-
-@ops
-@examples
-@pytest.mark.parametrize('dtype', (torch.float32, torch.bfloat16), ids=str)
-@pytest.mark.parametrize('scale', (1e4, 1e-30))
-def test_tokens_of_any_size_give_finite_values_and_gradients(op, examples, dtype, scale):
-    strategy, impls = OPS[op]
-
-    @examples
-    @given(strategy)
-    def check(drawn):
-        x = (scale * drawn.x.detach()).to(dtype).requires_grad_()
-        weights = convert(drawn.weights, dtype)
-        inputs = [x, *(leaf.requires_grad_() for leaf in leaves(weights))]
-        for impl in impls:
-            out = drawn.mix(x, weights, impl)
-            assert out.dtype == dtype and out.isfinite().all()
-            grads = torch.autograd.grad(out.float().mean(), inputs)
-            assert all(grad.isfinite().all() for grad in grads)
-    check()
-
-
-@examples
-def test_kmeans_moves_no_token_away_from_its_nearest_centre(examples):
-    """After enough steps nothing moves, and every token is nearest to its own centre."""
-    @examples
-    @given(st.integers(1, 3), st.integers(1, 4), GRIDS, st.sampled_from((2, 4)), st.integers(0, 99))
-    def check(heads, size, grid, count, seed):
-        torch.manual_seed(seed)
-        x = torch.randn(2, heads * size, *grid, dtype=torch.float64)
-        start = torch.randint(count, (2, heads, math.prod(grid)))
-        codes = kmeans_partition(x, start, count, 100)
-        assert torch.equal(kmeans_partition(x, codes, count, 1), codes)
-        tokens = x.flatten(2).unflatten(1, (heads, size))
-        for own, code in zip(tokens.flatten(0, 1), codes.flatten(0, 1)):
-            found = code.unique()
-            centres = torch.stack([own[:, code == k].mean(1) for k in found])
-            distances = torch.cdist(own.T, centres)
-            chosen = distances.gather(1, torch.searchsorted(found, code)[:, None])[:, 0]
-            torch.testing.assert_close(chosen, distances.min(1).values)
-    check()
+def test_group_attention_costs_what_the_header_says():
+    dims, groups, heads, more = 64, 8, 2, 300
+    for impl, expected in dict(
+            literal=4 * more * dims**2 + 6 * more * groups * dims,
+            folded=6 * more * heads * groups * dims).items():
+        one, two = (macs(make_group(heads, dims, (tokens, 1), 1), impl)
+                    for tokens in (more, 2 * more))
+        assert two - one - more * dims * (3**2 + 5**2) == expected
