@@ -15,22 +15,21 @@ from mmvisionmix.models.layers import (
     PartitionAttention,
 )
 
-GRIDS = st.one_of(
-    st.tuples(st.integers(1, 12), st.integers(1, 12)),
-    st.tuples(st.integers(1, 2), st.integers(12, 40)),
-    st.tuples(st.integers(12, 40), st.integers(1, 2)))
 FORMS = dict(
     large_kernel=('literal', 'conv', 'gemm', 'spectral', 'auto'),
     key_only=('literal', 'merged', 'collapsed', 'auto'),
     group=('literal', 'folded', 'auto'),
     partition=('literal', 'packed', 'auto'))
+LAYERS = dict(key_only=KeyOnlyAttention, group=GroupAttention, partition=PartitionAttention)
 
 
 class Mixer:
     """A layer in double precision, with weights that a mistake would not survive, and its input."""
 
-    def __init__(self, layer, shape, *args):
+    def __init__(self, name, heads, dims, grid, batch=2, trained_on=None, **options):
         torch.manual_seed(0)
+        layer = LargeKernelAttention(dims, trained_on or grid, **options) if (
+            name == 'large_kernel') else LAYERS[name](dims, heads, **options)
         for weight in layer.parameters():
             fan_in = weight[0].numel() if weight.ndim > 1 else 1
             nn.init.normal_(weight, std=1 / math.sqrt(fan_in))
@@ -38,9 +37,11 @@ class Mixer:
             if isinstance(module, nn.BatchNorm2d):
                 nn.init.normal_(module.running_mean)
                 nn.init.uniform_(module.running_var, 0.5, 2)
-        self.layer = layer.double().eval()
-        self.x = torch.randn(*shape, dtype=torch.float64)
-        self.args = args
+        self.layer, self.forms = layer.double().eval(), FORMS[name]
+        on_maps = name in ('group', 'partition')
+        shape = (dims, *grid) if on_maps else (math.prod(grid), dims)
+        self.x = torch.randn(batch, *shape, dtype=torch.float64)
+        self.args = () if on_maps else (grid, )
 
     def __call__(self, impl='auto', x=None):
         self.layer.impl = impl
@@ -54,12 +55,16 @@ class Mixer:
 
     def deployed(self):
         """Another one, whose layers are folded."""
-        other = self.to(torch.float64)
+        other = self.to(self.x.dtype)
         for module in list(other.layer.modules()):
             if isinstance(module, Foldable):
                 module.switch_to_deploy()
                 assert module.folded is not None
         return other
+
+    def all_forms(self):
+        """Plain and deployed mixers with the names of their forms."""
+        return [(one, impl) for one in (self, self.deployed()) for impl in self.forms]
 
     def results(self, impl, weights=True):
         """The output, and gradients of the input and, if wanted, of all weights."""
@@ -70,46 +75,30 @@ class Mixer:
         return (out, *torch.autograd.grad((out * probe).sum(), inputs))
 
 
-def make_large_kernel(grid, batch=2, dims=3, trained_on=None, **options):
-    layer = LargeKernelAttention(dims, trained_on or grid, **options)
-    return Mixer(layer, (batch, math.prod(grid), dims), grid)
+def assert_close(out, expected):
+    torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-10)
 
 
-def make_key_only(heads, dims, grid, batch=2, **options):
-    return Mixer(KeyOnlyAttention(dims, heads, **options), (batch, math.prod(grid), dims), grid)
-
-
-def make_group(heads, dims, grid, batch=2, **options):
-    return Mixer(GroupAttention(dims, heads, **options), (batch, dims, *grid))
-
-
-def make_partition(heads, dims, grid, batch=2, **options):
-    return Mixer(PartitionAttention(dims, heads, **options), (batch, dims, *grid))
+GRIDS = st.one_of(
+    st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    st.tuples(st.integers(1, 2), st.integers(12, 40)),
+    st.tuples(st.integers(12, 40), st.integers(1, 2)))
+OPTIONS = dict(
+    large_kernel=dict(trained_on=st.none() | GRIDS, interpolate_kernel=st.booleans()),
+    key_only=dict(inner_per_head=st.booleans()),
+    group=dict(
+        num_groups=st.integers(1, 9), kernel_sizes=st.sampled_from(((3, 5), (1, ), (7, 3, 1))),
+        qkv_bias=st.booleans(), share_groups=st.booleans(),
+        fusion=st.sampled_from(('separate', 'single'))),
+    partition=dict(
+        num_partitions=st.sampled_from((2, 4, 8)), partition=st.sampled_from(('lsh', 'k-means')),
+        share_partition=st.booleans(), rescale=st.booleans(), reduction=st.integers(1, 3),
+        paths=st.sampled_from((('intra', ), ('inter', ), ('intra', 'inter')))))
 
 
 @st.composite
-def _draw(draw, make, options):
+def drawn(draw, name):
+    """Mixers of all options and shapes."""
     heads = draw(st.integers(1, 4))
-    return make(heads, heads * draw(st.integers(1, 5)), draw(GRIDS), draw(st.integers(1, 4)),
-                **draw(st.fixed_dictionaries(options)))
-
-
-def _make_large_kernel(heads, dims, grid, batch, **options):
-    return make_large_kernel(grid, batch, dims, **options)
-
-
-DRAWN = dict(
-    large_kernel=_draw(_make_large_kernel, dict(
-        trained_on=st.none() | GRIDS, interpolate_kernel=st.booleans())),
-    key_only=_draw(make_key_only, dict(inner_per_head=st.booleans())),
-    group=_draw(make_group, dict(
-        num_groups=st.integers(1, 9), kernel_sizes=st.sampled_from(((3, 5), (1, ), (7, 3, 1))),
-        qkv_bias=st.booleans(), share_groups=st.booleans(),
-        fusion=st.sampled_from(('separate', 'single')))),
-    partition=_draw(make_partition, dict(
-        num_partitions=st.sampled_from((2, 4, 8)), partition=st.sampled_from(('lsh', 'k-means')),
-        share_partition=st.booleans(), rescale=st.booleans(), reduction=st.integers(1, 3),
-        paths=st.sampled_from((('intra', ), ('inter', ), ('intra', 'inter'))))))
-FIXED = dict(
-    large_kernel=make_large_kernel((17, 12), dims=16), key_only=make_key_only(2, 32, (7, 7)),
-    group=make_group(2, 16, (11, 13)), partition=make_partition(2, 16, (11, 13)))
+    return Mixer(name, heads, heads * draw(st.integers(1, 5)), draw(GRIDS),
+                 draw(st.integers(1, 4)), **draw(st.fixed_dictionaries(OPTIONS[name])))
