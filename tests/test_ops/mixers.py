@@ -7,20 +7,15 @@ import torch
 from hypothesis import strategies as st
 from torch import nn
 
-from mmvisionmix.models.layers import (
-    Foldable,
-    GroupAttention,
-    KeyOnlyAttention,
-    LargeKernelAttention,
-    PartitionAttention,
-)
+from mmvisionmix.models import layers
 
 FORMS = dict(
     large_kernel=('literal', 'conv', 'gemm', 'spectral', 'auto'),
     key_only=('literal', 'merged', 'collapsed', 'auto'),
     group=('literal', 'folded', 'auto'),
     partition=('literal', 'packed', 'auto'))
-LAYERS = dict(key_only=KeyOnlyAttention, group=GroupAttention, partition=PartitionAttention)
+LAYERS = dict(key_only=layers.KeyOnlyAttention, group=layers.GroupAttention,
+              partition=layers.PartitionAttention)
 
 
 class Mixer:
@@ -28,8 +23,10 @@ class Mixer:
 
     def __init__(self, name, heads, dims, grid, batch=2, trained_on=None, **options):
         torch.manual_seed(0)
-        layer = LargeKernelAttention(dims, trained_on or grid, **options) if (
-            name == 'large_kernel') else LAYERS[name](dims, heads, **options)
+        if name == 'large_kernel':
+            layer = layers.LargeKernelAttention(dims, trained_on or grid, **options)
+        else:
+            layer = LAYERS[name](dims, heads, **options)
         for weight in layer.parameters():
             fan_in = weight[0].numel() if weight.ndim > 1 else 1
             nn.init.normal_(weight, std=1 / math.sqrt(fan_in))
@@ -56,10 +53,7 @@ class Mixer:
     def deployed(self):
         """Another one, whose layers are folded."""
         other = self.to(self.x.dtype)
-        for module in list(other.layer.modules()):
-            if isinstance(module, Foldable):
-                module.switch_to_deploy()
-                assert module.folded is not None
+        deploy(other.layer)
         return other
 
     def all_forms(self):
@@ -73,6 +67,13 @@ class Mixer:
         probe = torch.linspace(-1, 2, out.numel(), dtype=out.dtype).view(out.shape)
         inputs = (x, *(self.layer.parameters() if weights else ()))
         return (out, *torch.autograd.grad((out * probe).sum(), inputs))
+
+
+def deploy(layer):
+    """Folds what folds, as backbones do."""
+    for module in list(layer.modules()):
+        if isinstance(module, layers.Foldable):
+            module.switch_to_deploy()
 
 
 def assert_close(out, expected):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from mixers import assert_close, deploy
 
 from mmvisionmix.models.layers import ConditionalPositionalEncoding
 from mmvisionmix.ops import depthwise_statistics
@@ -23,11 +24,11 @@ def reference(x, weights):
 
 
 @pytest.mark.parametrize('shape', SHAPES, ids=str)
-@pytest.mark.parametrize('memory_format', (torch.contiguous_format, torch.channels_last), ids=str)
+@pytest.mark.parametrize('channels_last', (False, True))
 @pytest.mark.parametrize('dtype, tolerance', ((torch.float64, 1e-10), (torch.float32, 1e-5)))
-def test_values_and_gradients_are_those_of_the_outputs(shape, memory_format, dtype, tolerance):
+def test_values_and_gradients_are_those_of_the_outputs(shape, channels_last, dtype, tolerance):
     x, weights = draw(shape, dtype)
-    x = x.detach().contiguous(memory_format=memory_format).requires_grad_()
+    x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
     results = []
     for compute in (depthwise_statistics, reference):
         out = compute(x, weights)
@@ -72,4 +73,14 @@ def test_running_statistics_move_as_those_of_the_branches(momentum):
         outs = [layer(torch.randn(2, 6, 5, 4).double()) for _ in range(3)]
         results.append((*outs, *layer.buffers()))
     for own, expected in zip(*results):
-        torch.testing.assert_close(own, expected, rtol=1e-10, atol=1e-10)
+        assert_close(own, expected)
+
+
+def test_branches_that_do_not_fold_are_added_to_those_that_do():
+    layer = ConditionalPositionalEncoding(6).double().eval()
+    layer.branches[1].conv.register_forward_hook(lambda conv, inputs, out: 2 * out)
+    x = torch.randn(2, 6, 5, 4).double()
+    expected = layer(x)
+    deploy(layer)
+    assert [branch.folded is None for branch in layer.branches] == [False, True, False, False]
+    assert_close(layer(x), expected)

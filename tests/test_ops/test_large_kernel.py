@@ -1,4 +1,6 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
+from itertools import product
+
 import pytest
 import torch
 from mixers import Mixer, assert_close
@@ -17,12 +19,9 @@ def mix_by_definition(value, kernel, grid):
     """The header's formula, one weight at a time."""
     height, width = grid
     out = torch.zeros_like(value)
-    for i in range(height):
-        for j in range(width):
-            for p in range(height):
-                for q in range(width):
-                    weight = kernel[p - i + height - 1, q - j + width - 1]
-                    out[:, i * width + j] += weight * value[:, p * width + q]
+    for i, j, p, q in product(*map(range, (*grid, *grid))):
+        weight = kernel[p - i + height - 1, q - j + width - 1]
+        out[:, i * width + j] += weight * value[:, p * width + q]
     return out
 
 
@@ -31,12 +30,11 @@ def mix_by_definition(value, kernel, grid):
 def test_forms_follow_the_definition(grid):
     mixer = Mixer('large_kernel', 1, 3, grid)
     layer = mixer.layer
-    mixed = mix_by_definition(mixer.x @ layer.value.weight.T, layer.kernel, grid)
-    expected = mixed @ layer.proj.weight.T + layer.proj.bias
+    expected = layer.proj(mix_by_definition(layer.value(mixer.x), layer.kernel, grid))
     for one, impl in mixer.all_forms():
         assert_close(one(impl), expected)
-    identity = torch.eye(grid[0] * grid[1], dtype=torch.float64)
-    matrix = mix_by_definition(identity[None], layer.kernel, grid)[0]
+    identity = torch.eye(mixer.x.shape[1], dtype=torch.float64)[None]
+    matrix = mix_by_definition(identity, layer.kernel, grid)[0]
     for own in (toeplitz_matrix(layer.kernel, grid), layer.matrix_for(grid)):
         assert torch.equal(own, matrix)
 
