@@ -14,8 +14,10 @@ FORMS = dict(
     key_only=('literal', 'merged', 'collapsed', 'auto'),
     group=('literal', 'folded', 'auto'),
     partition=('literal', 'packed', 'auto'))
-LAYERS = dict(key_only=layers.KeyOnlyAttention, group=layers.GroupAttention,
-              partition=layers.PartitionAttention)
+LAYERS = dict(large_kernel=layers.LargeKernelAttention, key_only=layers.KeyOnlyAttention,
+              group=layers.GroupAttention, partition=layers.PartitionAttention)
+# Heads, channels, grid, batch.
+SHAPES = ((1, 3, (1, 1), 1), (2, 6, (1, 5), 3), (2, 8, (7, 6), 2), (4, 12, (9, 3), 1))
 
 
 class Mixer:
@@ -23,10 +25,8 @@ class Mixer:
 
     def __init__(self, name, heads, dims, grid, batch=2, trained_on=None, **options):
         torch.manual_seed(0)
-        if name == 'large_kernel':
-            layer = layers.LargeKernelAttention(dims, trained_on or grid, **options)
-        else:
-            layer = LAYERS[name](dims, heads, **options)
+        second = (trained_on or grid) if name == 'large_kernel' else heads
+        layer = LAYERS[name](dims, second, **options)
         for weight in layer.parameters():
             fan_in = weight[0].numel() if weight.ndim > 1 else 1
             nn.init.normal_(weight, std=1 / math.sqrt(fan_in))

@@ -4,10 +4,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from mixers import Mixer, assert_close
+from mixers import SHAPES, Mixer, assert_close
 
-# Heads, channels, grid, batch.
-SHAPES = ((1, 4, (1, 1), 1), (2, 6, (1, 5), 3), (2, 8, (7, 6), 2), (4, 12, (9, 3), 1))
 OPTIONS = (dict(), dict(qkv_bias=False), dict(fusion='single', num_groups=1),
            dict(kernel_sizes=(3, )), dict(kernel_sizes=(1, 3, 5), num_groups=3),
            dict(share_groups=True), dict(share_groups=True, fusion='single', qkv_bias=False))

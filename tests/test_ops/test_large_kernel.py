@@ -10,9 +10,8 @@ from mmvisionmix.ops import choose_large_kernel_impl, fit_kernel, large_kernel_m
 
 def make_inputs(grid, dtype=torch.float64):
     torch.manual_seed(0)
-    height, width = grid
-    return (torch.randn(2, height * width, 3, dtype=dtype),
-            torch.randn(2 * height - 1, 2 * width - 1, dtype=dtype))
+    sides = [2 * side - 1 for side in grid]
+    return torch.randn(2, grid[0] * grid[1], 3, dtype=dtype), torch.randn(*sides, dtype=dtype)
 
 
 def mix_by_definition(value, kernel, grid):

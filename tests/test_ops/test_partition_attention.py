@@ -4,7 +4,7 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-from mixers import Mixer, assert_close
+from mixers import SHAPES, Mixer, assert_close
 from sklearn.cluster import KMeans
 
 from mmvisionmix.ops import (
@@ -17,8 +17,6 @@ from mmvisionmix.ops import (
     partition_means,
 )
 
-# Heads, channels, grid, batch.
-SHAPES = ((1, 3, (1, 1), 1), (2, 6, (1, 5), 3), (2, 8, (7, 6), 2), (4, 12, (9, 3), 1))
 OPTIONS = (
     dict(), dict(num_partitions=2), dict(num_partitions=8), dict(paths=('intra', )),
     dict(paths=('inter', )), dict(rescale=False), dict(share_partition=True),
