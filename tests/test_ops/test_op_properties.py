@@ -93,10 +93,10 @@ def test_lower_precisions_and_autocast_stay_close(name, dtype, tolerance):
 @pytest.mark.parametrize('name, dims, grid, beside, expected', (
     ('large_kernel', 1, (60, 80), 0, dict(  # H, W, N = 60, 80, 4800
         literal=4800**2, gemm=4800**2, conv=4800 * 119 * 159, spectral=4 * 4800 * (60 + 80))),
-    ('key_only', 512, (60, 50), 0, dict(literal=4 * 3000 * 512**2, merged=3 * 3000 * 512**2)),
-    ('key_only', 512, (60, 50), 0, dict.fromkeys(
-        ('collapsed', 'auto'), 3000 * 512**2 + 512**3)),
-    ('key_only', 512, (10, 20), 0, dict.fromkeys(('merged', 'auto'), 3 * 200 * 512**2)),
+    ('key_only', 512, (10, 20), 0, dict(
+        literal=4 * 200 * 512**2, merged=3 * 200 * 512**2, auto=3 * 200 * 512**2)),
+    ('key_only', 512, (10, 30), 0, dict.fromkeys(
+        ('collapsed', 'auto'), 300 * 512**2 + 512**3)),  # merged: 3 * 300 * 512**2 are more
     ('group', 64, (80, 75), 6000 * 64 * (3**2 + 5**2), dict(  # 8 groups, 2 heads
         literal=4 * 6000 * 64**2 + 6 * 6000 * 8 * 64, folded=6 * 6000 * 2 * 8 * 64))))
 def test_forms_cost_what_the_headers_say(name, dims, grid, beside, expected):
