@@ -47,7 +47,9 @@ class ConvNorm(Foldable):
         """The convolution that both are in inference."""
         if not may_fold(self.norm) or not are_plain(self.conv):
             return None
-        return fuse_conv_bn_eval(self.conv.eval(), self.norm.eval())
+        folded = fuse_conv_bn_eval(self.conv.eval(), self.norm.eval())
+        folded.bias.requires_grad_()  # which torch forgets where the convolution had none
+        return folded
 
 
 def may_fold(norm: nn.Module) -> bool:
