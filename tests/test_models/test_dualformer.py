@@ -3,9 +3,10 @@ from functools import partial
 
 import pytest
 import torch
-from small_backbones import assert_differ, build, randomise, run
+from small_backbones import SMALL, build, randomise, run
 from torch import nn
 
+from mmvisionmix.models import DualFormer
 from mmvisionmix.models.backbones.dualformer import DualMixer
 from mmvisionmix.models.layers import PartitionAttention
 from mmvisionmix.ops import (
@@ -171,7 +172,9 @@ def test_attention_alone_has_all_channels_and_no_convolution():
 
 @pytest.mark.parametrize('partition', ('lsh', 'k-means'))
 def test_bfloat16_training_stays_finite_and_learns(partition):
-    backbone = make(partition=partition, out_indices=-1, gap_before_norm=True)
+    torch.manual_seed(0)
+    settings = dict(SMALL['DualFormer'], out_indices=-1, gap_before_norm=True)
+    backbone = DualFormer(**settings, partition=partition)
     backbone.init_weights()
     head = nn.Linear(16, 4)
     model = nn.ModuleList((backbone, head)).train()
@@ -186,8 +189,3 @@ def test_bfloat16_training_stays_finite_and_learns(partition):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
-
-
-def test_other_hash_vectors_give_other_outputs():
-    x = torch.randn(1, 3, 160, 128)
-    assert_differ(run(make(hash_seed=1).eval(), x), run(make().eval(), x), 0.01)
