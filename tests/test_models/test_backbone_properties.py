@@ -4,11 +4,10 @@ import copy
 import io
 import pickle
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_backbones import BACKBONES, backbones, build, run
+from small_backbones import BACKBONES, backbones, run
 from strategies import amounts, cases
 
 PAIRS = st.integers(2, 3)
@@ -131,22 +130,4 @@ def test_all_parameters_but_frozen_ones_learn(name, examples):
             place = int(rest.partition('.')[0]) + 1 if part in ('stages', 'norms') else 0
             assert (param.grad is None) == (place <= frozen), param_name
             assert param.grad is None or param.grad.isfinite().all(), param_name
-    check()
-
-
-@backbones
-@amounts(10, 100)
-def test_indices_and_stages_out_of_range_are_answered_with_the_range(name, examples):
-    depth = build(name).num_stages
-
-    @examples
-    @given(st.one_of(st.integers(max_value=-depth - 1), st.integers(min_value=depth)),
-           st.lists(st.integers(-depth, depth - 1), max_size=3))
-    def check(wrong, others):
-        for indices in (wrong, (wrong, ), (*others, wrong)):
-            with pytest.raises(ValueError, match=f'distinct and between {-depth} and {depth - 1}'):
-                build(name, out_indices=indices)
-        if wrong not in (-1, depth):
-            with pytest.raises(ValueError, match='frozen_stages must be .*-1'):
-                build(name, frozen_stages=wrong)
     check()

@@ -5,11 +5,9 @@ import torch.nn.functional as F
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmpretrain.models import build_classifier
-from mmpretrain.structures import DataSample
 from small_backbones import randomise
 
 from mmvisionmix.models import LKCAViT
-from mmvisionmix.models.backbones.lkca_vit import resize_pos_embed
 from mmvisionmix.models.layers import LargeKernelAttention, SelfAttention
 
 ARCH = dict(embed_dims=16, num_layers=3, mlp_ratio=2)
@@ -36,14 +34,6 @@ def test_kernels_start_at_zero_and_learn():
         optimizer.step()
 
 
-def test_half_precision_checkpoint_of_another_grid_loads():
-    target = build(img_size=48, interpolate_kernel=True)
-    source = build(img_size=32, interpolate_kernel=True)
-    target.load_state_dict(source.half().state_dict())
-    x = torch.rand(1, 3, 48, 48)
-    torch.testing.assert_close(target(x)[0], source.float()(x)[0], rtol=1e-2, atol=1e-2)
-
-
 @pytest.mark.parametrize('deployed', (False, True))
 @pytest.mark.parametrize('interpolate', (False, True))
 @pytest.mark.parametrize('size', ((48, 48), (16, 56)))
@@ -61,15 +51,6 @@ def test_checkpoint_of_another_grid_loads_and_acts_as_it_did(size, interpolate, 
     torch.testing.assert_close(target(x)[0], source(x)[0])
 
 
-def test_position_embedding_is_resized_by_explicit_sizes():
-    ramp = torch.linspace(0, 1, 6)[None, None, None].expand(1, 2, 4, 6)
-    assert resize_pos_embed(ramp, (4, 6)) is ramp
-    resized = resize_pos_embed(ramp, (3, 12))
-    assert resized.shape == (1, 2, 3, 12)
-    torch.testing.assert_close(resized[..., 3:-3], F.interpolate(
-        ramp, (3, 12), mode='bilinear', align_corners=False)[..., 3:-3], rtol=0, atol=0.02)
-
-
 def test_attention_layers_keep_self_attention():
     model = build(attention_layers=(1, -1), num_heads=4)
     assert [type(stage.mixer) for stage in model.stages] == [
@@ -82,7 +63,7 @@ def test_attention_layers_keep_self_attention():
     torch.testing.assert_close(attention(x, (1, 5)), expected)
 
 
-def test_classifier_of_mmpretrain_learns_with_layer_wise_decay():
+def test_layers_of_mmpretrains_classifier_decay():
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = build_classifier(dict(
             type='ImageClassifier',
@@ -98,13 +79,3 @@ def test_classifier_of_mmpretrain_learns_with_layer_wise_decay():
     assert rates['backbone.pos_embed'] == pytest.approx(1e-2 * 0.5**4)
     assert rates['backbone.stages.2.mixer.kernel'] == pytest.approx(1e-2 * 0.5)
     assert rates['head.fc.weight'] == pytest.approx(1e-2)
-
-    torch.manual_seed(0)
-    x = torch.rand(6, 3, 32, 32)
-    samples = [DataSample().set_gt_label(i % 3) for i in range(6)]
-    losses = []
-    for _ in range(30):
-        loss = model(x, samples, mode='loss')['loss']
-        optim_wrapper.update_params(loss)
-        losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
