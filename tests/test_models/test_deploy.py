@@ -108,7 +108,7 @@ def test_layers_that_users_changed_do_not_fold(name):
     changed = []
     for module in model.modules():
         if isinstance(module, Foldable):
-            part = next(part for part in module.modules() if isinstance(part, (nn.Linear, nn.Conv2d)))
+            part = next(one for one in module.modules() if isinstance(one, (nn.Linear, nn.Conv2d)))
             if are_plain(part):
                 prune.random_unstructured(part, 'weight', amount=0.3)
             changed.append(module)

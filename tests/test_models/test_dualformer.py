@@ -77,7 +77,8 @@ def partition_attention(layer, x, codes, num_partitions, paths, rescale):
         means = partition_means(value, members)
         logits = layer.excite(nn.functional.relu(layer.squeeze(means)))[..., 0]
         parts.append(attend_between(means, logits, members))
-    return layer.proj(torch.cat([part.flatten(1, 2) for part in parts], 1).view(len(x), -1, *x.shape[2:]))
+    mixed = torch.cat([part.flatten(1, 2) for part in parts], 1)
+    return layer.proj(mixed.view(len(x), -1, *x.shape[2:]))
 
 
 @pytest.mark.parametrize('options', (

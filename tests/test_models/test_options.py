@@ -43,8 +43,8 @@ COUNTS = (
           ('b0', dict(layout='cchh'), 3.689, 3.555), ('b0', dict(layout='chhh'), 3.783, 3.599),
           ('b0', {**WITHOUT_C, 'img_size': 224}, 3.467, 3.472),
           ('w/o-ch', WITHOUT_CH, 3.920, 3.922))),
-    *(('LKCAViT', arch, dict(img_size=size, patch_size=size // 8), classes, count, None, 0.01 * count)
-      for arch, size, classes, count in (
+    *(('LKCAViT', arch, dict(img_size=size, patch_size=size // 8), classes, count, None,
+       0.01 * count) for arch, size, classes, count in (
           ('0.5m', 32, 10, 0.50), ('1m', 32, 10, 1.03), ('2m', 32, 10, 2.03),
           ('2.69m', 32, 10, 2.69), ('4m', 32, 10, 4.05), ('8m', 32, 10, 7.98), ('t', 64, 200, 1.07),
           ('2.69m', 64, 200, 2.76), ('l', 64, 200, 12.65))))
