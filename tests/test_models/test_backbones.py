@@ -100,17 +100,11 @@ def test_out_indices_choose_the_outputs(name):
 @backbones
 def test_unknown_archs_are_answered_with_the_known_ones(name):
     known = list(BACKBONES[name].arch_settings)
+    BACKBONES[name].get_arch(known[0].upper()).clear()  # a copy
+    assert BACKBONES[name].arch_settings[known[0]]
     with pytest.raises(ValueError) as error:
         build(name, arch=known[0] + 'x')
     assert str(known) in str(error.value) and f'did you mean {known[0]!r}' in str(error.value)
-
-
-@backbones
-def test_arch_settings_are_not_shared(name):
-    cls = BACKBONES[name]
-    arch = next(iter(cls.arch_settings))
-    cls.get_arch(arch.upper()).clear()
-    assert cls.arch_settings[arch]
 
 
 @backbones
