@@ -28,8 +28,6 @@ from torch import Tensor, nn
 from mmvisionmix.models import BaseBackbone, find_backbones
 from mmvisionmix.models.layers import ConvNorm
 
-DEFAULT_SIZE = 224
-
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parses the command line."""
@@ -74,10 +72,6 @@ def load_config(args: argparse.Namespace) -> Config:
 def load_model(cfg: Config, checkpoint: str) -> Tuple[nn.Module, dict]:
     """Builds the model of a config on the CPU and loads its weights, all of them.
 
-    Args:
-        cfg: A config of any task.
-        checkpoint: File or address of a checkpoint.
-
     Returns:
         The model in evaluation mode, and the meta data of the checkpoint.
 
@@ -101,7 +95,7 @@ def load_model(cfg: Config, checkpoint: str) -> Tuple[nn.Module, dict]:
 def image_size(cfg: Config) -> Tuple[int, int]:
     """Height and width of the images that a config's model is made for, as far as it tells."""
     preprocessor, backbone = (cfg.model.get(key) or {} for key in ('data_preprocessor', 'backbone'))
-    return to_2tuple(preprocessor.get('size') or backbone.get('img_size') or DEFAULT_SIZE)
+    return to_2tuple(preprocessor.get('size') or backbone.get('img_size') or 224)
 
 
 @torch.no_grad()
@@ -127,11 +121,6 @@ def relative_error(outs: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
                         for out, want in zip(outs, expected)]).max().item()
 
 
-def count_parameters(model: nn.Module) -> int:
-    """Number of parameters of all parts of a model."""
-    return sum(param.numel() for param in model.parameters())
-
-
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Deploys, compares, writes."""
     args = parse_args(argv)
@@ -142,7 +131,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     except ValueError as error:
         raise SystemExit(f'error: {error}') from error
     height, width = args.size or image_size(cfg)
-    before = count_parameters(model)
+    before = sum(param.numel() for param in model.parameters())
     for name, backbone in backbones.items():
         error = deploy(backbone, (height, width))
         print(f'{name}: {type(backbone).__name__}, relative error {error:.1e} '
@@ -157,7 +146,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     torch.save(dict(meta=dict(meta, deployed=True), state_dict=model.state_dict()), args.out)
     options = ' and the same --cfg-options' if args.cfg_options else ''
     command = shlex.join(('python', 'tools/test.py', args.config, str(args.out), '--deploy'))
-    print(f'parameters: {before:,} -> {count_parameters(model):,}\n'
+    after = sum(param.numel() for param in model.parameters())
+    print(f'parameters: {before:,} -> {after:,}\n'
           f'written: {args.out}\nnext: {command}{options}')
 
 

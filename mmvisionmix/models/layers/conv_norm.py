@@ -48,8 +48,7 @@ class ConvNorm(Foldable):
         if not may_fold(self.norm) or not are_plain(self.conv):
             return None
         folded = fuse_conv_bn_eval(self.conv.eval(), self.norm.eval())
-        folded.bias.requires_grad_()  # which torch forgets where the convolution had none
-        return folded
+        return folded.requires_grad_(self.conv.weight.requires_grad)  # the new bias has none yet
 
 
 def may_fold(norm: nn.Module) -> bool:
