@@ -43,21 +43,21 @@ FULL = dict(
 def build(name, **kwargs):
     torch.manual_seed(0)
     model = BACKBONES[name](**{**SMALL[name], **kwargs})
-    randomise(model)
-    return model.train()  # when norm_eval acts
+    return randomise(model).train()  # when norm_eval acts
 
 
-def randomise(model):
+def randomise(model, std=0.2):
     """Gives every parameter and statistic a value that a mistake would not survive.
 
     Biases are small, or else they would make all tokens of a deep network alike.
     """
     for name, param in model.named_parameters():
-        nn.init.normal_(param, std=0.02 if name.endswith('bias') else 0.2)
+        nn.init.normal_(param, std=0.02 if name.endswith('bias') else std)
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            nn.init.normal_(module.running_mean)
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
+            nn.init.normal_(module.running_mean, std=0.3)
             nn.init.uniform_(module.running_var, 0.5, 2)
+    return model
 
 
 def run(model, x):
@@ -67,7 +67,11 @@ def run(model, x):
 def assert_same(outs, expected, tolerance=1e-5):
     assert len(outs) == len(expected)
     for out, want in zip(outs, expected):
-        assert (out - want).norm() <= tolerance * want.norm()
+        assert out.shape == want.shape and (out - want).norm() <= tolerance * want.norm()
+
+
+def assert_differ(outs, others, least=1e-3):
+    assert all((out - other).norm() > least * other.norm() for out, other in zip(outs, others))
 
 
 def gradients(model, x):

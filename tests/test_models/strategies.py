@@ -89,7 +89,7 @@ def lkca_vits(draw):
         attention_layers=draw(st.sampled_from(((), (0, ), (-1, )))),
         num_heads=heads,
         interpolate_kernel=draw(st.booleans()),
-        impl=draw(st.sampled_from(('auto', 'gemm', 'spectral', 'fft')))), layers
+        impl=draw(st.sampled_from(('auto', 'gemm', 'spectral')))), layers
 
 
 @st.composite

@@ -4,11 +4,10 @@ import copy
 import io
 import pickle
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_backbones import BACKBONES, assert_same, backbones, build, run
+from small_backbones import BACKBONES, backbones, run
 from strategies import amounts, cases
 
 PAIRS = st.integers(2, 3)
@@ -38,7 +37,7 @@ def test_outputs_are_finite_maps_of_the_documented_sizes(name, examples):
         outs = run(model, x)
         assert len(outs) == len(model.out_indices)
         for out, stage in zip(outs, model.out_indices):
-            assert out.isfinite().all() and out.dtype == torch.float64
+            assert out.isfinite().all() and out.dtype == torch.float64 and out.is_contiguous()
             dims = case.settings['arch']['embed_dims']
             channels = dims if isinstance(dims, int) else dims[stage]
             grid = () if case.settings.get('gap_before_norm') else case.grids()[stage]
@@ -79,15 +78,13 @@ def test_neither_the_layout_of_images_nor_inference_mode_changes_values(name, ex
         inner[:, 1:, 2:-1, ::2] = x
         for same in (x.contiguous(memory_format=torch.channels_last), inner[:, 1:, 2:-1, ::2],
                      x.transpose(2, 3).contiguous().transpose(2, 3),
-                     x.flip(0).flip(0), x[:1].expand_as(x) if case.batch == 1 else x):
+                     x[:1].expand_as(x) if case.batch == 1 else x):
             before = same.clone()
             assert_equal(run(model, same), expected)
             assert torch.equal(same, before)  # nobody writes into the images
-        with torch.inference_mode():
-            assert_equal(run(model, x), expected)
-        with torch.no_grad():
-            assert_equal(run(model, x), expected)
-        assert_equal(run(model, x), expected)
+        for mode in (torch.inference_mode, torch.no_grad):
+            with mode():
+                assert_equal(run(model, x), expected)
     check()
 
 
@@ -99,29 +96,19 @@ def test_copies_files_and_deployment_keep_values(name, examples):
     def check(case):
         model, x = case.build().eval(), case.images()
         expected = run(model, x)
-        with torch.no_grad():
-            model(x)  # what inference keeps must not get into copies
-        for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)),
-                      save_and_load(model)):
-            assert_equal(run(other, x), expected)
         deployed = copy.deepcopy(model)
         deployed.switch_to_deploy()
-        folded = run(deployed, x)
-        assert_equal(folded, expected)
-        deployed.switch_to_deploy()
-        assert all(map(torch.equal, run(deployed, x), folded))
-        for copied in (copy.deepcopy(deployed), save_and_load(deployed)):
-            assert_equal(run(copied, x), expected)
         for source in (model, deployed):
+            other = BACKBONES[name](**case.settings).double().eval()
+            if source is deployed:
+                other.switch_to_deploy()
             weights = save_and_load(source.state_dict(), weights_only=True)
-            for deploy in (False, True):
-                other = BACKBONES[name](**case.settings).double().eval()
-                if deploy:
-                    other.switch_to_deploy()
-                given = dict(weights)
-                assert str(other.load_state_dict(given)) == '<All keys matched successfully>'
-                assert list(given) == list(weights)  # the file's own dict stays as it was
-                assert_equal(run(other, x), expected)
+            given = dict(weights)
+            assert str(other.load_state_dict(given)) == '<All keys matched successfully>'
+            assert list(given) == list(weights)  # the file's own dict stays as it was
+            for same in (source, copy.deepcopy(source), pickle.loads(pickle.dumps(source)),
+                         save_and_load(source), other):
+                assert_equal(run(same, x), expected)
     check()
 
 
@@ -144,47 +131,3 @@ def test_all_parameters_but_frozen_ones_learn(name, examples):
             assert (param.grad is None) == (place <= frozen), param_name
             assert param.grad is None or param.grad.isfinite().all(), param_name
     check()
-
-
-@backbones
-@amounts(10, 100)
-def test_indices_and_stages_out_of_range_are_answered_with_the_range(name, examples):
-    depth = build(name).num_stages
-
-    @examples
-    @given(st.one_of(st.integers(max_value=-depth - 1), st.integers(min_value=depth)),
-           st.lists(st.integers(-depth, depth - 1), max_size=3))
-    def check(wrong, others):
-        for indices in (wrong, (wrong, ), (*others, wrong)):
-            with pytest.raises(ValueError, match=f'distinct and between {-depth} and {depth - 1}'):
-                build(name, out_indices=indices)
-        if wrong not in (-1, depth):
-            with pytest.raises(ValueError, match='frozen_stages must be .*-1'):
-                build(name, frozen_stages=wrong)
-    check()
-
-
-@backbones
-@pytest.mark.parametrize('dtype, tolerance', ((torch.float64, 1e-5), (torch.bfloat16, 0.1)))
-def test_whole_networks_take_other_precisions(name, dtype, tolerance):
-    x = torch.randn(2, 3, 24, 40)
-    model = build(name).eval()
-    expected = run(model, x)
-    outs = run(model.to(dtype), x.to(dtype))
-    assert all(out.dtype == dtype for out in outs)
-    assert_same([out.float() for out in outs], expected, tolerance)
-
-
-@backbones
-def test_half_precision_is_computed_or_refused_by_name(name):
-    """On CPUs torch 2.1 has no convolutions in half precision; later ones do."""
-    x = torch.randn(2, 3, 24, 40)
-    model = build(name).eval()
-    expected = run(model, x)
-    try:
-        outs = run(model.half(), x.half())
-    except RuntimeError as error:
-        assert "not implemented for 'Half'" in str(error)
-        assert torch.__version__ < '2.2'
-    else:
-        assert_same([out.float() for out in outs], expected, 0.05)

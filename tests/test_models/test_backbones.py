@@ -1,11 +1,7 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """What every registered backbone promises, in every size."""
-import copy
-import io
 import re
 
-import numpy as np
-import onnxruntime
 import pytest
 import torch
 from mmengine.model import revert_sync_batchnorm
@@ -23,50 +19,40 @@ from small_backbones import (
 )
 from torch import nn
 
+from mmvisionmix.models.backbones.pyramid import PyramidBackbone
+
+PYRAMIDS = [name for name, cls in BACKBONES.items() if issubclass(cls, PyramidBackbone)]
+
 
 @pytest.mark.parametrize('name, arch', SIZES)
 def test_every_size_trains_on_odd_images(name, arch):
-    model = BACKBONES[name](arch=arch, **FULL[name])
-    randomise(model)
+    model = randomise(BACKBONES[name](arch=arch, **FULL[name]))
     for param_name, grad in gradients(model.train(), torch.randn(2, 3, 53, 70)).items():
-        assert grad is not None and grad.isfinite().all(), param_name
-        assert grad.any(), param_name
+        assert grad is not None and grad.isfinite().all() and grad.any(), param_name
 
 
 @backbones
-def test_gradients_do_not_share_memory(name):
+@pytest.mark.parametrize('size', ((53, 70), (192, 128)))
+def test_gradients_do_not_share_memory(name, size):
     """Or else a second backward pass would add to several, and clipping would scale them twice."""
-    grads = gradients(build(name).train(), torch.randn(2, 3, 53, 70))
+    grads = gradients(build(name).train(), torch.randn(2, 3, *size))
     assert len({grad.data_ptr() for grad in grads.values()}) == len(grads)
 
 
 @backbones
-@pytest.mark.parametrize('size', ((24, 40), (1, 1), (7, 90), (64, 33)))
-def test_outputs_are_contiguous_maps_of_finite_values(name, size):
-    model = build(name).eval()
-    outs = run(model, torch.randn(1, 3, *size))
-    assert len(outs) == len(model.out_indices)
-    for out in outs:
-        assert out.ndim == 4 and out.is_contiguous() and out.isfinite().all()
-
-
-@backbones
-def test_images_of_a_batch_do_not_meet(name):
-    model = build(name).eval()
-    x = torch.randn(3, 3, 24, 40)
-    alone = run(model, x[1:2])
-    x[0] = float('nan')
-    assert_same([out[1:2] for out in run(model, x)], alone)
-
-
-@backbones
-def test_recomputing_changes_neither_values_nor_gradients(name):
-    x = torch.randn(2, 3, 24, 40)
-    plain, recomputed = build(name, with_cp=False).train(), build(name, with_cp=True).train()
-    assert_same(run(recomputed, x), run(plain, x))
-    expected = gradients(plain, x)
-    for param_name, grad in gradients(recomputed, x).items():
-        torch.testing.assert_close(grad, expected[param_name])
+@pytest.mark.parametrize('dropout', (0, 0.5))
+def test_recomputing_changes_neither_values_nor_gradients(name, dropout):
+    """Blocks that are recomputed drop what they dropped before."""
+    x, found = torch.randn(2, 3, 24, 40), []
+    for with_cp in (False, True):
+        model = build(name, with_cp=with_cp, drop_rate=dropout, drop_path_rate=dropout).train()
+        torch.manual_seed(1)
+        outs = run(model, x)
+        torch.manual_seed(1)
+        found.append((outs, gradients(model, x)))
+    assert_same(found[1][0], found[0][0])
+    for param_name, grad in found[1][1].items():
+        torch.testing.assert_close(grad, found[0][1][param_name])
 
 
 @backbones
@@ -85,41 +71,9 @@ def test_frozen_stages_stay_as_they_are(name):
             assert stage.training == (index >= frozen)
         for part in (getattr(model, stem) for stem in model.stem_names):
             assert not isinstance(part, nn.Module) or part.training == (frozen < 0)
+        assert model.eval() is model and not model.training
     with pytest.raises(ValueError, match='frozen_stages must be between -1 and'):
         build(name, frozen_stages=99)
-
-
-@backbones
-def test_eval_and_train_return_the_model(name):
-    model = build(name)
-    assert model.eval() is model and not model.training
-    assert model.train() is model and model.training
-
-
-@backbones
-def test_deployed_model_gives_the_same_outputs(name):
-    x = torch.randn(2, 3, 24, 40)
-    model = build(name).eval()
-    expected = run(model, x)
-    model.switch_to_deploy()
-    assert_same(run(model, x), expected)
-    once = {key: value.clone() for key, value in model.state_dict().items()}
-    model.switch_to_deploy()
-    assert all(torch.equal(once[key], value) for key, value in model.state_dict().items())
-
-
-@backbones
-def test_checkpoints_load_across_deployment(name):
-    x = torch.randn(2, 3, 24, 40)
-    model, deployed = build(name).eval(), build(name).eval()
-    deployed.switch_to_deploy()
-    expected = run(model, x)
-    for source, target in ((deployed, 'plain'), (model, 'deployed')):
-        other = BACKBONES[name](**SMALL[name]).eval()
-        if target == 'deployed':
-            other.switch_to_deploy()
-        other.load_state_dict(source.state_dict())
-        assert_same(run(other, x), expected)
 
 
 @backbones
@@ -130,48 +84,27 @@ def test_is_built_on_the_meta_device(name):
 
 
 @backbones
-def test_state_dict_and_copies_keep_the_outputs(name):
-    x = torch.randn(1, 3, 24, 40)
-    model = build(name).eval()
-    expected = run(model, x)
-    other = BACKBONES[name](**SMALL[name]).eval()
-    assert other.load_state_dict(model.state_dict()).missing_keys == []
-    assert_same(run(other, x), expected)
-    assert_same(run(copy.deepcopy(model), x), expected)
-
-
-@backbones
 def test_out_indices_choose_the_outputs(name):
+    x = torch.randn(1, 3, 24, 40)
     depth = build(name).num_stages
-    outs = run(build(name, out_indices=tuple(range(depth))).eval(), torch.zeros(1, 3, 24, 40))
-    assert len(outs) == depth
+    every = run(build(name, out_indices=tuple(range(depth))).eval(), x)
+    assert len(every) == depth
     for indices in (0, -1, (1, -1), [-2]):
         model = build(name, out_indices=indices)
         wanted = [indices] if isinstance(indices, int) else indices
         assert model.out_indices == tuple(i % depth for i in wanted)
         assert len(model.stages) == model.out_indices[-1] + 1
         assert list(model.norms) == [str(i) for i in model.out_indices]
-    for indices in ((), (0, depth), (-depth - 1, ), (1, 1), (-1, depth - 1)):
-        with pytest.raises(ValueError, match='out_indices must be distinct and between'):
-            build(name, out_indices=indices)
 
 
 @backbones
 def test_unknown_archs_are_answered_with_the_known_ones(name):
     known = list(BACKBONES[name].arch_settings)
+    BACKBONES[name].get_arch(known[0].upper()).clear()  # a copy
+    assert BACKBONES[name].arch_settings[known[0]]
     with pytest.raises(ValueError) as error:
         build(name, arch=known[0] + 'x')
     assert str(known) in str(error.value) and f'did you mean {known[0]!r}' in str(error.value)
-    with pytest.raises(ValueError, match='an arch dict of .* has the keys'):
-        build(name, arch=dict(width=3))
-
-
-@backbones
-def test_arch_settings_are_not_shared(name):
-    cls = BACKBONES[name]
-    arch = next(iter(cls.arch_settings))
-    cls.get_arch(arch.upper()).clear()
-    assert cls.arch_settings[arch]
 
 
 @backbones
@@ -188,34 +121,25 @@ def test_layer_depth_covers_all_parameters_in_order(name):
 
 
 @backbones
-def test_compiles_without_graph_breaks(name):
+@pytest.mark.parametrize('deployed', (False, True))
+@pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
+def test_compiles_without_graph_breaks_and_traces(name, deployed):
     x = torch.randn(1, 3, 24, 40)
-    model = build(name).eval()
-    torch.compiler.reset()  # or earlier tests count as recompilations
-    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
-    assert_same(run(compiled, x), run(model, x))
-
-
-@backbones
-@pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning')
-def test_traces_and_exports_to_onnx(name):
-    x = torch.randn(1, 3, 24, 40)
-    model = build(name).eval()
+    model = build(name, out_indices=1).eval()
+    if deployed:
+        model.switch_to_deploy()
     expected = run(model, x)
     assert_same(run(torch.jit.trace(model, x), x), expected)
-    file = io.BytesIO()
-    torch.onnx.export(model, x, file)
-    session = onnxruntime.InferenceSession(file.getvalue(), providers=['CPUExecutionProvider'])
-    outs = session.run(None, {session.get_inputs()[0].name: np.asarray(x)})
-    assert_same([torch.from_numpy(out) for out in outs], expected, tolerance=1e-4)
+    torch.compiler.reset()  # or earlier tests count as recompilations
+    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
+    assert_same(run(compiled, x), expected)
 
 
 @backbones
-def test_channels_last_input_and_bfloat16_autocast(name):
+def test_bfloat16_autocast_is_near_and_trains(name):
     x = torch.randn(2, 3, 24, 40)
     model = build(name).eval()
     expected = run(model, x)
-    assert_same(run(model, x.contiguous(memory_format=torch.channels_last)), expected)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         assert_same(run(model, x), expected, tolerance=0.02)
         grads = gradients(model.train(), x)
@@ -223,7 +147,38 @@ def test_channels_last_input_and_bfloat16_autocast(name):
 
 
 @backbones
+@pytest.mark.parametrize('dtype, tolerance', (
+    (torch.float64, 1e-5), (torch.bfloat16, 0.1), (torch.half, 0.05)))
+def test_whole_networks_take_other_precisions_or_torch_names_what_it_lacks(name, dtype, tolerance):
+    x = torch.randn(2, 3, 24, 40)
+    model = build(name).eval()
+    expected = run(model, x)
+    try:
+        outs = run(model.to(dtype), x.to(dtype))
+    except RuntimeError as error:  # on CPUs torch 2.1 has no convolutions in half precision
+        assert "not implemented for 'Half'" in str(error) and torch.__version__ < '2.2'
+        return
+    assert all(out.dtype == dtype for out in outs)
+    assert_same([out.float() for out in outs], expected, tolerance)
+
+
+@backbones
 def test_is_found_from_other_codebases_by_its_scoped_name(name):
     from mmseg.registry import MODELS as MMSEG_MODELS
     model = MMSEG_MODELS.build(dict(type=f'mmvisionmix.{name}', **SMALL[name]))
     assert type(revert_sync_batchnorm(model)) is BACKBONES[name]
+
+
+@pytest.mark.parametrize('name', PYRAMIDS)
+@pytest.mark.parametrize('training', (False, True))
+@pytest.mark.parametrize('memory_format', (torch.contiguous_format, torch.channels_last), ids=str)
+def test_pyramids_run_channels_last_and_emit_contiguous_maps(name, training, memory_format):
+    assert sorted(PYRAMIDS) == ['DualFormer', 'MCGANet']
+    model, maps = build(name).train(training), []
+    for stage in model.stages[:2]:
+        for block in stage.blocks:
+            block.register_forward_hook(lambda module, args, out: maps.extend((args[0], out)))
+    x = torch.randn(2, 3, 128, 96).contiguous(memory_format=memory_format)
+    assert all(out.is_contiguous() for out in model(x))
+    assert len(maps) == 2 * sum(model.depths[:2])
+    assert all(one.is_contiguous(memory_format=torch.channels_last) for one in maps)

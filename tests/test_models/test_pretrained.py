@@ -86,13 +86,10 @@ def test_a_checkpoint_without_any_of_its_weights_is_refused(tmp_path, names):
     assert str(path) in str(error.value) and names[0] in str(error.value)
 
 
-def test_a_deployed_checkpoint_serves_too(tmp_path):
-    source = LinGlo(TINY)
+def test_a_deployed_checkpoint_is_refused(tmp_path):
+    source, path = LinGlo(TINY), tmp_path / 'deployed.pth'
     source.switch_to_deploy()
-    path = tmp_path / 'deployed.pth'
     torch.save(source.state_dict(), path)
-    backbone = LinGlo(TINY, init_cfg=dict(type='Pretrained', checkpoint=str(path))).eval()
-    backbone.init_weights()
-    x = torch.randn(1, 3, 32, 32)
-    for out, want in zip(backbone(x), source.eval()(x)):
-        torch.testing.assert_close(out, want, rtol=1e-4, atol=1e-5)
+    backbone = LinGlo(TINY, init_cfg=dict(type='Pretrained', checkpoint=str(path)))
+    with pytest.raises(ValueError, match='are of a deployed model and this model is plain'):
+        backbone.init_weights()

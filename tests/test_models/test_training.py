@@ -51,19 +51,10 @@ def test_features_and_logits_of_any_size_give_finite_values_and_gradients(name, 
     with torch.no_grad():
         for param_name, param in model.named_parameters():
             if any(part in param_name for part in (
-                    'norm1', 'kernel', 'saliency', 'tokens', 'query', 'key', 'value', 'shrink')):
+                    'norm1', 'kernel', 'saliency', 'tokens', 'query', 'key', 'value',
+                    'attention.downsample')):
                 param.mul_(1e4)
     assert_finite(model, torch.randn(2, 3, 24, 40), dtype)
-
-
-@backbones
-def test_the_same_seed_gives_the_same_losses_in_one_process(name, demo_ade20k):
-    torch.use_deterministic_algorithms(True)
-    try:
-        first, second = (train(name, demo_ade20k, 3) for _ in range(2))
-    finally:
-        torch.use_deterministic_algorithms(False)
-    assert first == second
 
 
 def test_the_same_seed_gives_the_same_weights_in_another_process(run_tool, demo_ade20k, tmp_path):
@@ -74,14 +65,3 @@ def test_the_same_seed_gives_the_same_weights_in_another_process(run_tool, demo_
         found.append([line for line in out.splitlines() if line.startswith(tuple(BACKBONES))])
     assert len(found[0]) == len(BACKBONES)
     assert found[0] == found[1]
-
-
-@backbones
-def test_recomputed_blocks_drop_what_they_dropped_before(name):
-    x, results = torch.randn(2, 3, 24, 40), []
-    for with_cp in (False, True):
-        model = build(name, with_cp=with_cp, drop_rate=0.5, drop_path_rate=0.5).train()
-        torch.manual_seed(1)
-        results.append(gradients(model, x))
-    for param_name, grad in results[1].items():
-        torch.testing.assert_close(grad, results[0][param_name])

@@ -5,11 +5,15 @@
 
 CONFIG is of any task. The backbone's feature maps of a random image are compared before and after:
 folding touches nothing behind them. OUT holds weights and meta data only; it must not exist yet,
-and is written only if the maps agree. It loads wherever CHECKPOINT does, with the same CONFIG.
+and is written only if the maps agree. Deployed models load it: those of ``tools/test.py --deploy``,
+and any after ``mmvisionmix.models.switch_to_deploy(model)``.
 """
 import argparse
 import math
 import pickle
+import shlex
+import textwrap
+from collections import Counter
 from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
@@ -22,8 +26,7 @@ from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
 from mmvisionmix.models import BaseBackbone, find_backbones
-
-DEFAULT_SIZE = 224
+from mmvisionmix.models.layers import ConvNorm
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -34,21 +37,13 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint file of a trained model')
     parser.add_argument('out', type=Path, help='checkpoint file to write')
     parser.add_argument(
-        '--size',
-        nargs=2,
-        type=int,
-        metavar=('H', 'W'),
+        '--size', nargs=2, type=int, metavar=('H', 'W'),
         help="pixels of the random image (default: the config's, else 224 224)")
     parser.add_argument(
-        '--tolerance',
-        type=float,
-        default=1e-5,
+        '--tolerance', type=float, default=1e-5,
         help='largest relative error of a feature map (default: %(default)s)')
     parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
         help='settings that override the config, e.g. model.backbone.arch=b')
     args = parser.parse_args(argv)
     if args.size and min(args.size) < 1:
@@ -77,38 +72,35 @@ def load_config(args: argparse.Namespace) -> Config:
 def load_model(cfg: Config, checkpoint: str) -> Tuple[nn.Module, dict]:
     """Builds the model of a config on the CPU and loads its weights, all of them.
 
-    Args:
-        cfg: A config of any task.
-        checkpoint: File or address of a checkpoint.
-
     Returns:
         The model in evaluation mode, and the meta data of the checkpoint.
 
     Raises:
-        SystemExit: If the file is no checkpoint, or has a key too many or lacks one; names them.
+        SystemExit: If the file is no checkpoint, is one of a deployed model, or has a key too many
+            or lacks one; names the first of them.
     """
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         model = revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
     try:
         loaded = load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+    except ValueError as error:  # of Foldable
+        raise SystemExit(f'error: {checkpoint} is deployed already; give the checkpoint that was '
+                         'trained') from error
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise SystemExit(f'error: cannot load {checkpoint}: {error}') from error
+        why = textwrap.shorten(str(error), 400)
+        raise SystemExit(f'error: cannot load {checkpoint}: {why}') from error
     return model, loaded.get('meta') or {}
 
 
 def image_size(cfg: Config) -> Tuple[int, int]:
     """Height and width of the images that a config's model is made for, as far as it tells."""
     preprocessor, backbone = (cfg.model.get(key) or {} for key in ('data_preprocessor', 'backbone'))
-    return to_2tuple(preprocessor.get('size') or backbone.get('img_size') or DEFAULT_SIZE)
+    return to_2tuple(preprocessor.get('size') or backbone.get('img_size') or 224)
 
 
 @torch.no_grad()
 def deploy(backbone: BaseBackbone, size: Tuple[int, int]) -> float:
-    """Switches a backbone to deploy.
-
-    Args:
-        backbone: In evaluation mode.
-        size: Height and width of the random image, in pixels.
+    """Switches a backbone in evaluation mode to deploy; ``size`` is of the random image.
 
     Returns:
         How much that changes the feature maps: the largest relative error among them.
@@ -129,11 +121,6 @@ def relative_error(outs: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
                         for out, want in zip(outs, expected)]).max().item()
 
 
-def count_parameters(model: nn.Module) -> int:
-    """Number of parameters of all parts of a model."""
-    return sum(param.numel() for param in model.parameters())
-
-
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Deploys, compares, writes."""
     args = parse_args(argv)
@@ -144,19 +131,24 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     except ValueError as error:
         raise SystemExit(f'error: {error}') from error
     height, width = args.size or image_size(cfg)
-    before = count_parameters(model)
+    before = sum(param.numel() for param in model.parameters())
     for name, backbone in backbones.items():
         error = deploy(backbone, (height, width))
         print(f'{name}: {type(backbone).__name__}, relative error {error:.1e} '
               f'on a random {height}x{width} image')
         if not error <= args.tolerance:  # NaN included
             raise SystemExit(f'error: more than {args.tolerance:.1e}; nothing is written')
+        kept = Counter(type(layer.norm).__name__ for layer in backbone.modules()
+                       if isinstance(layer, ConvNorm) and layer.folded is None)
+        for kind, number in kept.items():
+            print(f'{name}: {number} convolutions keep their norms, as {kind} does not fold')
     args.out.parent.mkdir(parents=True, exist_ok=True)
     torch.save(dict(meta=dict(meta, deployed=True), state_dict=model.state_dict()), args.out)
     options = ' and the same --cfg-options' if args.cfg_options else ''
-    print(f'parameters: {before:,} -> {count_parameters(model):,}\n'
-          f'written: {args.out}\n'
-          f'next: python tools/test.py {args.config} {args.out} --deploy{options}')
+    command = shlex.join(('python', 'tools/test.py', args.config, str(args.out), '--deploy'))
+    after = sum(param.numel() for param in model.parameters())
+    print(f'parameters: {before:,} -> {after:,}\n'
+          f'written: {args.out}\nnext: {command}{options}')
 
 
 if __name__ == '__main__':

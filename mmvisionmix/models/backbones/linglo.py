@@ -178,13 +178,13 @@ class LinGlo(BaseBackbone):
     # As classifiers of 1000 classes: parameters in training and deployed, and multiply-adds of the
     # literal form, deployed, on 224 x 224 images.
     arch_settings = {
-        'b0': dict(  # 3.81M, 3.60M; 0.68G
+        'b0': dict(  # 3.81M, 3.61M; 0.68G
             embed_dims=(32, 64, 160, 256), depths=(2, 3, 3, 2), num_heads=(1, 2, 5, 8),
             mlp_ratios=(8, 8, 4, 4)),
-        'b1': dict(  # 14.13M, 13.72M; 2.62G
+        'b1': dict(  # 14.13M, 13.73M; 2.62G
             embed_dims=(64, 128, 320, 512), depths=(2, 3, 3, 2), num_heads=(1, 2, 5, 8),
             mlp_ratios=(8, 8, 4, 4)),
-        'b2': dict(  # 25.97M, 25.14M; 5.04G
+        'b2': dict(  # 25.97M, 25.16M; 5.04G
             embed_dims=(64, 128, 320, 512), depths=(3, 5, 9, 3), num_heads=(1, 2, 5, 8),
             mlp_ratios=(8, 8, 4, 4)),
         'w/o-ch': dict(  # 3.92M, without encodings and with its patches

@@ -115,7 +115,8 @@ class ConditionalPositionalEncoding(Foldable):
         eps = variances.new_tensor([[norm.eps] for norm in norms])
         scale = torch.stack([norm.weight for norm in norms]) / (variances + eps).sqrt()  # (K, C)
         weight = (kernels * scale[..., None, None, None]).sum(0)
-        bias = (torch.stack([norm.bias for norm in norms]) - means * scale).sum(0)
+        shift = reduce(torch.add, [norm.bias for norm in norms])  # stacked, gradients would be one
+        bias = shift - (means * scale).sum(0)
         if self.residual:  # a kernel that changes nothing: one in the middle
             weight = weight + F.pad(weight.new_ones(1, 1), (1, 1, 1, 1))
         return weight, bias

@@ -4,12 +4,13 @@ from typing import Any, Optional, Tuple
 
 import torch
 from mmengine.model import BaseModule, revert_sync_batchnorm
+from mmengine.utils.dl_utils.parrots_wrapper import SyncBatchNorm
 from torch import nn
 
 from mmvisionmix._compat import on_load
 
 PLAIN_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm2d, nn.SyncBatchNorm,
-               type(revert_sync_batchnorm(nn.SyncBatchNorm(1))))
+               SyncBatchNorm, type(revert_sync_batchnorm(nn.SyncBatchNorm(1))))
 
 
 class Foldable(BaseModule):

@@ -69,7 +69,7 @@ class KeyOnlyAttention(Foldable):
 
     def forward(self, x: Tensor, grid: Tuple[int, int]) -> Tensor:
         """Mixes tokens (B, N, D); ``grid`` is taken, and not used, so that mixers are alike."""
-        if self.folded is not None or self.impl in ('merged', 'collapsed') and self._is_plain():
+        if self.folded is not None or self._may_fold(x):
             return self.drop(folded_key_only_attention(x, self._folded_weights(), self.impl))
         key = self.key(x)
         gated = key_only_context(key, self.saliency) * self.value(x)
@@ -96,6 +96,10 @@ class KeyOnlyAttention(Foldable):
         return fold_key_only_weights(KeyOnlyWeights(
             self.key.weight, self.key.bias, self.value.weight, self.value.bias, self.saliency,
             inner, self.inner.bias, self.outer.weight, self.outer.bias))
+
+    def _may_fold(self, x: Tensor) -> bool:
+        return (self.impl in ('merged', 'collapsed') and not isinstance(x, torch.fx.Proxy)
+                and self._is_plain())
 
     def _is_plain(self) -> bool:
         return are_plain(self.key, self.value, self.inner, self.outer)

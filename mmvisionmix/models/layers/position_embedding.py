@@ -1,4 +1,5 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
+from functools import partial
 from typing import Any, Optional, Sequence, Tuple
 
 import torch
@@ -6,6 +7,8 @@ import torch.fx
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+from mmvisionmix._compat import on_load
 
 torch.fx.wrap('resize_pos_embed')
 
@@ -51,6 +54,7 @@ class PositionEmbedding(BaseModule):
         super().__init__(init_cfg)
         self.weight = nn.Parameter(torch.empty(1, channels, *grid))
         nn.init.trunc_normal_(self.weight, std=0.02)
+        on_load(self, partial(resize_loaded, 'weight'))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, H', W', C) to the same shape."""
