@@ -2,9 +2,14 @@
 import subprocess
 import sys
 from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 from mmengine.registry import DefaultScope
+
+from demo_data import SceneRecipe, write_ade20k
+
+ROOT = Path(__file__).resolve().parent
 
 
 @pytest.fixture(autouse=True)
@@ -16,8 +21,6 @@ def fresh_scope(monkeypatch):
 @pytest.fixture(scope='session')
 def demo_ade20k(tmp_path_factory):
     """A small demo data set in ADE20K's layout."""
-    from demo_data import SceneRecipe, write_ade20k  # not there where a part of the clone is tested
-
     folder = tmp_path_factory.mktemp('demo') / 'ade20k'
     write_ade20k(folder, SceneRecipe(size=128, train=16, val=4))
     return folder
