@@ -55,14 +55,6 @@ PUBLISHED = {
         'r18': 15.5, 'pvt-tiny': 17.0, 'r50': 28.5, 'pvt-small': 28.2, 'twins-pcpvt-s': 28.4,
         'twins-svt-s': 28.3, 'swin-t': 31.9},
 }
-COMPARISONS = [(network, task) for task, networks in PUBLISHED.items() for network in networks]
-# Where the networks are that MCGANet is compared with in its Tables 2 to 4.
-MCGANET_TABLES = {
-    'retinanet_8xb2-1x_coco': (
-        'linglo/r18', 'mcganet/poolformer-s12', 'linglo/r50', 'linglo/pvt-tiny'),
-    'mask-rcnn_8xb2-1x_coco': ('mcganet/r18', 'mcganet/pvt-tiny', 'mcganet/r50'),
-    'fpn_4xb4-80k_ade20k-512x512': ('mcganet/r18', 'mcganet/pvt-tiny', 'mcganet/r50'),
-}
 DUALFORMER = CONFIGS / 'dualformer'
 # What Tables 5 and 6 change in DualFormer-XS.
 DUALFORMER_ABLATIONS = {
@@ -80,32 +72,8 @@ DUALFORMER_TASKS = {
     'mask-rcnn_8xb2-ms-3x_coco': 'xs',
     'upernet_8xb4-80k_ade20k-512x512': 's',
 }
-# Where the networks are that DualFormer is compared with in Tables 2 to 4.
-LARGE_DETECTORS = ('r101', 'x101-64x4d', 'pvt-small', 'pvt-medium', 'pvt-large', 'swin-t',
-                   'swin-s', 'swin-b')
-DUALFORMER_TABLES = {
-    'mask-rcnn_8xb2-1x_coco': (
-        'mcganet/r18', 'mcganet/pvt-tiny', 'mcganet/r50',
-        *map('dualformer/{}'.format, LARGE_DETECTORS)),
-    'mask-rcnn_8xb2-ms-3x_coco': [
-        f'dualformer/{name}' for name in ('r18', 'pvt-tiny', 'r50', *LARGE_DETECTORS)],
-    'upernet_8xb4-80k_ade20k-512x512': (
-        'dualformer/r101', 'dualformer/swin-t', 'dualformer/swin-s', 'dualformer/swin-b'),
-}
-CLASSIFIERS_COMPARED = (
-    'r18', 'r50', 'x101-64x4d', 'deit-t', 'deit-s', 'deit-b', 'swin-t', 'swin-b')
-# Each network compared with, and the one whose schedule it shares.
-TRAINED_ALIKE = [
-    *((f'linglo/{network}_{task}', f'linglo/linglo-b0_{task}') for network, task in COMPARISONS),
-    *((f'{network}_{task}', f'mcganet/mcganet_{task}')
-      for task, networks in MCGANET_TABLES.items() for network in networks),
-    *((f'{network}_{task}', f'dualformer/dualformer-{DUALFORMER_TASKS[task]}_{task}')
-      for task, networks in DUALFORMER_TABLES.items() for network in networks)]
-DENSE = [
-    *(f'linglo/linglo-{arch}_{task}' for task in PUBLISHED for arch in ('b0', 'b1', 'b2')),
-    *(f'mcganet/mcganet_{task}' for task in MCGANET_TABLES),
-    *(f'dualformer/{file.stem}' for file in sorted(DUALFORMER.glob('dualformer-*.py'))
-      if '_in1k' not in file.stem)]
+DENSE = [file for paper in ('linglo', 'mcganet', 'dualformer')
+         for file in sorted((CONFIGS / paper).glob('*.py')) if '_in1k' not in file.stem]
 # What papers say of their training on ImageNet: learning rate, steps between loading and packing,
 # epochs of warm-up and of all.
 RANDAUGMENT = ['RandomResizedCrop', 'RandomFlip', 'RandAugment']
@@ -303,13 +271,14 @@ def test_ablation_differs_in_what_it_ablates(reference, name, change):
     assert load(CONFIGS / f'{name}_in1k.py').to_dict() == expected
 
 
-@pytest.mark.parametrize('network', CLASSIFIERS_COMPARED)
-def test_classifiers_that_dualformer_is_compared_with_are_trained_alike(network):
-    cfg, reference = (
-        load(DUALFORMER / f'{name}_8xb128-300e_in1k.py') for name in (network, 'dualformer-xs'))
-    assert without_model(cfg) == without_model(reference)
-    assert cfg.model.train_cfg == reference.model.train_cfg
-    assert cfg.model.head.loss == reference.model.head.loss
+def test_classifiers_that_dualformer_is_compared_with_are_trained_alike():
+    reference = load(DUALFORMER / 'dualformer-xs_8xb128-300e_in1k.py')
+    compared = [file for file in DUALFORMER.glob('*_in1k.py') if is_comparison(file)]
+    assert len(compared) == 8
+    for cfg in map(load, compared):
+        assert without_model(cfg) == without_model(reference)
+        assert cfg.model.train_cfg == reference.model.train_cfg
+        assert cfg.model.head.loss == reference.model.head.loss
 
 
 @pytest.mark.parametrize('arch', DUALFORMER_SIZES)
@@ -378,26 +347,37 @@ def test_segmentors_are_trained_as_in_the_papers(name, head):
     assert cfg.val_evaluator.type == 'IoUMetric' and cfg.val_evaluator.iou_metrics == ['mIoU']
 
 
-@pytest.mark.parametrize('name', DENSE)
-def test_dense_network_starts_from_weights_that_an_option_names(name):
-    model = load(CONFIGS / f'{name}.py').model
-    assert model.backbone.init_cfg == dict(type='Pretrained', checkpoint=None, prefix='backbone.')
-    assert not model.get('pretrained')
+@pytest.mark.parametrize('file', DENSE, ids=lambda file: file.stem)
+def test_dense_networks_of_a_table_are_trained_alike_from_weights_of_classifiers(file):
+    model = load(file).model
+    if is_comparison(file):
+        assert '://' in (model.get('pretrained') or model.backbone.init_cfg.checkpoint)
+    else:
+        assert not model.get('pretrained')
+        assert model.backbone.init_cfg == dict(
+            type='Pretrained', checkpoint=None, prefix='backbone.')
+    paper, task = file.parent.name, file.stem.partition('_')[2]
+    reference = next(other for other in DENSE if other.name.startswith(paper)
+                     and other.stem.endswith(f'_{task}'))
+    shared = without_model(load(reference))
+    assert shared == {
+        key: value for key, value in without_model(load(file)).items() if key in shared}
 
 
-@pytest.mark.parametrize('name, reference', TRAINED_ALIKE)
-def test_networks_compared_with_are_trained_alike_from_public_weights(name, reference):
-    cfg = load(CONFIGS / f'{name}.py')
-    shared = without_model(load(CONFIGS / f'{reference}.py'))
-    assert shared == {key: value for key, value in without_model(cfg).items() if key in shared}
-    assert '://' in (cfg.model.get('pretrained') or cfg.model.backbone.init_cfg.checkpoint)
+@pytest.mark.parametrize('task, one, other', (
+    ('retinanet_8xb2-1x_coco', 'linglo/linglo-b0', 'mcganet/mcganet'),
+    ('mask-rcnn_8xb2-1x_coco', 'mcganet/mcganet', 'dualformer/dualformer-xs')))
+def test_papers_that_share_networks_compared_with_share_the_schedule(task, one, other):
+    assert without_model(load(CONFIGS / f'{one}_{task}.py')) == without_model(
+        load(CONFIGS / f'{other}_{task}.py'))
 
 
-@pytest.mark.parametrize('network, task', COMPARISONS)
-def test_networks_that_linglo_is_compared_with_have_the_published_parameters(network, task):
+@pytest.mark.parametrize('task', PUBLISHED)
+def test_networks_that_linglo_is_compared_with_have_the_published_parameters(task):
     """Without those of frozen layers, and with Twins' classifiers: so the paper counted them."""
-    cfg = load(LINGLO / f'{network}_{task}.py')
-    model = build_model(cfg.model, cfg.default_scope)
-    count = sum(value.numel() for value in model.parameters() if value.requires_grad)
-    count += 513 * 1000 if network.startswith('twins') else 0
-    assert count / 1e6 == pytest.approx(PUBLISHED[task][network], abs=0.06)
+    for network, published in PUBLISHED[task].items():
+        cfg = load(LINGLO / f'{network}_{task}.py')
+        model = build_model(cfg.model, cfg.default_scope)
+        count = sum(value.numel() for value in model.parameters() if value.requires_grad)
+        count += 513 * 1000 if network.startswith('twins') else 0
+        assert count / 1e6 == pytest.approx(published, abs=0.06), network
