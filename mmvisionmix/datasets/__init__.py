@@ -1,5 +1,5 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-"""Data sets and data writers of mmvisionmix.
+"""Data sets of mmvisionmix.
 
 ``classification`` needs mmpretrain, and is imported by the registry ``DATASETS`` when a config asks
 for a data set in it. The rest does without.

@@ -49,15 +49,6 @@ def test_policy_is_the_published_one_as_torchvision_states_it_too(policies, name
     assert ours == published
 
 
-def test_magnitudes_are_mapped_as_in_mmpretrains_policy_for_imagenet(policies):
-    from mmpretrain.datasets.transforms.auto_augment import AUTOAUG_POLICIES
-    imagenet = AUTOAUG_POLICIES['imagenet']
-    assert policies.policy_svhn[4][1]['angle'] == pytest.approx(imagenet[8][0]['angle'])  # 3
-    assert policies.policy_svhn[2][1]['thr'] == pytest.approx(256 / 9 * 3)  # 6
-    assert policies.policy_cifar10[5][1]['bits'] == imagenet[3][0]['bits']  # 7
-    assert policies.policy_svhn[7][0]['magnitude'] == pytest.approx(imagenet[18][0]['magnitude'])
-
-
 @pytest.mark.parametrize('name', ['cifar10', 'svhn'])
 def test_mmpretrain_builds_the_policy_from_a_child_config_and_changes_images(name, tmp_path):
     child = tmp_path / 'child.py'

@@ -21,7 +21,7 @@ def tiny_imagenet(root, **kwargs):
 @pytest.mark.parametrize('missing', ['mmpretrain', 'scipy'])
 def test_a_missing_package_is_named_with_the_extra_and_only_when_needed(missing):
     code = (f'import sys; sys.modules[{missing!r}] = None\n'
-            'import mmvisionmix, demo_data, mmvisionmix.registry\n'
+            'import mmvisionmix, mmvisionmix.registry\n'
             'import mmvisionmix.datasets.availability\n'
             'from mmengine.registry import DATASETS\n'
             'print("imported")\n'
@@ -49,30 +49,14 @@ def house_numbers(tmp_path):
 @pytest.mark.parametrize('split', ['train', 'test', 'extra'])
 def test_svhn_gives_rgb_images_and_the_digits_they_show(house_numbers, split):
     folder, images = house_numbers
-    dataset = svhn(folder, split=split)
-    assert ''.join(dataset.CLASSES) == '0123456789'
-    assert dataset.get_gt_labels().tolist() == [0, 3, 9]
-    for index in range(3):
-        assert (dataset[index]['img'] == images[split][index]).all()
-    assert f'Split: \t{split}' in repr(dataset) and str(folder) in repr(dataset)
-
-
-def test_svhn_passes_base_options_on(house_numbers):
-    dataset = svhn(house_numbers[0], test_mode=True, indices=2, metainfo=dict(note='ours'),
+    dataset = svhn(folder, split=split, test_mode=True, indices=2, metainfo=dict(note='ours'),
                    pipeline=[dict(type='mmpretrain.PackInputs')])
-    assert dataset.test_mode and len(dataset) == 2 and dataset.metainfo['note'] == 'ours'
-    item = dataset[1]
-    assert item['inputs'].shape == (3, 32, 32) and item['data_samples'].gt_label.item() == 3
-    assert (item['inputs'].numpy() == house_numbers[1]['train'][1].transpose(2, 0, 1)).all()
-
-
-def test_svhn_missing_file_is_named_with_two_ways_to_get_it(tmp_path):
-    with pytest.raises(FileNotFoundError) as error:
-        svhn(tmp_path, split='test')
-    message = str(error.value)
-    assert f'{tmp_path}/test_32x32.mat does not exist' in message
-    assert 'http://ufldl.stanford.edu/housenumbers/' in message
-    assert f'make_demo_data.py svhn --out {tmp_path}' in message
+    assert ''.join(dataset.CLASSES) == '0123456789' and dataset.metainfo['note'] == 'ours'
+    assert dataset.test_mode and dataset.get_gt_labels().tolist() == [0, 3]
+    for index in range(2):
+        image = dataset[index]['inputs'].numpy()
+        assert (image == images[split][index].transpose(2, 0, 1)).all()
+    assert f'Split: \t{split}' in repr(dataset) and str(folder) in repr(dataset)
 
 
 def cut_short(path):
@@ -141,22 +125,22 @@ def test_tiny_imagenet_pairs_images_with_the_lines_of_wnids(tiny, split, values,
 
 
 def test_tiny_imagenet_keeps_class_names_that_are_given(tiny):
-    dataset = tiny_imagenet(tiny, metainfo=dict(classes=('a', 'b', 'c')), test_mode=True)
-    assert dataset.CLASSES == ('a', 'b', 'c') and dataset.test_mode
+    assert tiny_imagenet(tiny, metainfo=dict(classes=('a', 'b', 'c'))).CLASSES == ('a', 'b', 'c')
 
 
-@pytest.mark.parametrize('split, file', [
-    ('train', 'wnids.txt'), ('train', 'words.txt'), ('train', 'train/n01/images'),
-    ('val', 'val/val_annotations.txt'),
-])
-def test_tiny_imagenet_missing_file_is_named_with_two_ways_to_get_it(tiny, split, file):
-    (tiny / file).rename(tiny / 'elsewhere')
+@pytest.mark.parametrize('build, split, file, url, layout', [
+    (svhn, 'test', 'test_32x32.mat', 'http://ufldl.stanford.edu/housenumbers/', 'svhn'),
+    *((tiny_imagenet, split, file, 'http://cs231n.stanford.edu/tiny-imagenet-200.zip',
+       'tiny-imagenet')
+      for split, file in (('train', 'wnids.txt'), ('train', 'words.txt'),
+                          ('train', 'train/n01/images'), ('val', 'val/val_annotations.txt')))])
+def test_missing_file_is_named_with_two_ways_to_get_it(tiny, build, split, file, url, layout):
+    if build is tiny_imagenet:
+        (tiny / file).rename(tiny / 'elsewhere')
     with pytest.raises(FileNotFoundError) as error:
-        tiny_imagenet(tiny, split=split)
-    message = str(error.value)
-    assert f'{tiny}/{file} does not exist' in message
-    assert 'http://cs231n.stanford.edu/tiny-imagenet-200.zip' in message
-    assert f'make_demo_data.py tiny-imagenet --out {tiny}' in message
+        build(tiny, split=split)
+    for part in (f'{tiny}/{file} does not exist', url, f'make_demo_data.py {layout} --out {tiny}'):
+        assert part in str(error.value)
 
 
 @pytest.mark.parametrize('split, file, text, message', [

@@ -258,7 +258,9 @@ def test_the_same_recipe_gives_the_same_bytes(made, tmp_path, layout):
     write, recipe = WRITERS[layout]
     write(tmp_path / 'again', recipe)
     assert contents(tmp_path / 'again') == contents(made / layout)
-    assert not write(tmp_path / 'again', recipe)  # complete: left alone
+    (tmp_path / 'again/mine.txt').touch()
+    assert not write(tmp_path / 'again', recipe)  # complete: left alone, whatever else is there
+    (tmp_path / 'again/mine.txt').unlink()
     fewer = type(recipe)(**{**vars(recipe), 'train': 10})
     assert write(tmp_path / 'again', fewer)
     ours, others = contents(tmp_path / 'again'), contents(made / layout)

@@ -6,14 +6,12 @@ downloads that one if they differ. It would refuse, and overwrite, any other con
 """
 from typing import Any, List
 
-from mmengine.fileio import exists, join_path
+from mmengine.fileio import join_path
 from mmpretrain.datasets import CIFAR10, CIFAR100
 
 from mmvisionmix.registry import DATASETS
 
-
-def _without_checksum(files: List[List[str]]) -> List[list]:
-    return [[name, None] for name, _ in files]
+from .sources import Source
 
 
 @DATASETS.register_module()
@@ -32,9 +30,9 @@ class DemoCIFAR10(CIFAR10):
     """
 
     METAINFO = {}
-    layout = 'cifar10'
-    train_list = _without_checksum(CIFAR10.train_list)
-    test_list = _without_checksum(CIFAR10.test_list)
+    SOURCE = Source('CIFAR-10', 'https://www.cs.toronto.edu/~kriz/cifar.html', 'cifar10')
+    train_list = [[name, None] for name, _ in CIFAR10.train_list]
+    test_list = [[name, None] for name, _ in CIFAR10.test_list]
     meta = {**CIFAR10.meta, 'md5': None}
 
     def __init__(self, data_root: str, **kwargs: Any) -> None:
@@ -42,33 +40,18 @@ class DemoCIFAR10(CIFAR10):
 
     def load_data_list(self) -> List[dict]:
         """Reads all images and labels of the split, once all files are there."""
-        for name in (*(name for name, _ in self.train_list + self.test_list),
-                     self.meta['filename']):
-            path = join_path(self.data_root, self.base_folder, name)
-            if not exists(path):
-                raise FileNotFoundError(
-                    f'{path} does not exist. Make it with:\n'
-                    f'    python tools/dataset_tools/make_demo_data.py {self.layout} '
-                    f'--out {self.data_root}')
+        names = [name for name, _ in self.train_list + self.test_list]
+        for name in (*names, self.meta['filename']):
+            self.SOURCE.require(join_path(self.data_root, self.base_folder, name), self.data_root)
         return super().load_data_list()
 
 
 @DATASETS.register_module()
 class DemoCIFAR100(DemoCIFAR10):
-    """Demo data in the layout of CIFAR-100; see :class:`DemoCIFAR10`.
+    """Demo data in the layout of CIFAR-100, labels 0 to 9 of 100; see :class:`DemoCIFAR10`."""
 
-    The labels are 0 to 9, of the 100 that the layout has room for.
-
-    Args:
-        data_root: Folder above ``cifar-100-python``.
-        **kwargs: Arguments of mmpretrain's ``CIFAR100``, such as ``split`` and ``pipeline``.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-    """
-
-    layout = 'cifar100'
+    SOURCE = Source('CIFAR-100', 'https://www.cs.toronto.edu/~kriz/cifar.html', 'cifar100')
     base_folder = CIFAR100.base_folder
-    train_list = _without_checksum(CIFAR100.train_list)
-    test_list = _without_checksum(CIFAR100.test_list)
+    train_list = [[name, None] for name, _ in CIFAR100.train_list]
+    test_list = [[name, None] for name, _ in CIFAR100.test_list]
     meta = {**CIFAR100.meta, 'md5': None}

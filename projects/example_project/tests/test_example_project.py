@@ -47,7 +47,7 @@ SMALL_DETECTOR = [
 def project(tmp_path_factory):
     """A copy of the project, with data, beside something that looks like the clone."""
     folder = tmp_path_factory.mktemp('projects') / 'example_project'
-    shutil.copytree(TEMPLATE, folder, ignore=shutil.ignore_patterns('__pycache__'))
+    shutil.copytree(TEMPLATE, folder, ignore=shutil.ignore_patterns('__pycache__', 'tests'))
     (folder.parent / 'mmvisionmix').symlink_to(ROOT)
     write_materials(folder / 'data/materials', folder.parent / 'ade20k')
     write_boxes(folder / 'data/boxes', folder.parent / 'coco')
@@ -124,26 +124,16 @@ def test_detector_trains_by_mim(project, on_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('by', ('mim', 'ours'))
-def test_segmentor_trains_and_is_tested_by_the_commands_of_the_readme(project, on_path, by):
-    """The tools of mmsegmentation by mim, and ours, from the folder beside this one."""
+def test_segmentor_trains_and_is_tested_from_the_folder_beside_this_one(run_tool, project, on_path):
+    """By the commands of the README."""
     tested = [option.replace('val_', 'test_') for option in SMALL_SEGMENTOR
               if 'val_dataloader' in option]
-    options = ['--cfg-options', *SMALL_SEGMENTOR, *tested]
-    work, checkpoint = f'work/readme-{by}', f'work/readme-{by}/iter_2.pth'
-    if by == 'mim':
-        start, config = ['-m', 'mim', '{}', 'mmsegmentation'], 'segmentor_by_expression'
-        test = ['--gpus', '0', '--checkpoint', checkpoint]
-    else:
-        start, config = ['../mmvisionmix/tools/{}.py'], 'segmentor_by_name'
-        test = [checkpoint]
-    for tool, more in (('train', ['--gpus', '0'] * (by == 'mim')), ('test', test)):
-        command = [sys.executable, *(word.format(tool) for word in start), f'configs/{config}.py',
-                   *more, '--work-dir', work, *options, 'default_hooks.checkpoint.interval=2']
-        result = subprocess.run(command, cwd=project, stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, text=True, timeout=600)
-        assert result.returncode == 0, result.stdout[-4000:]
-        assert re.search(r'mIoU: [\d.]+', result.stdout)
+    options = ['--work-dir', 'work/readme', '--cfg-options', *SMALL_SEGMENTOR, *tested,
+               'default_hooks.checkpoint.interval=2']
+    config, tools = 'configs/segmentor_by_name.py', '../mmvisionmix/tools'
+    run_tool(f'{tools}/train.py', config, *options, cwd=project)
+    out = run_tool(f'{tools}/test.py', config, 'work/readme/iter_2.pth', *options, cwd=project)
+    assert re.search(r'mIoU: [\d.]+', out)
 
 
 @pytest.mark.parametrize('way', HEADS)
@@ -202,13 +192,3 @@ def test_class_edges(monkeypatch):
     assert class_edges(labels, 2).flatten().tolist() == [0, 0, 1, 1, 1, 1, 0, 255, 255, 0]
     assert class_edges(labels.mT, 3).flatten().tolist() == [0, 1, 1, 1, 1, 1, 1, 255, 255, 1]
     assert class_edges(torch.full_like(labels, 255), 1).eq(255).all()
-
-
-def test_readme_names_every_file_and_no_other():
-    readme = (TEMPLATE / 'README.md').read_text()
-    table = set(re.findall(r'^\| `([\w/]+\.py)` \|', readme, re.MULTILINE))
-    files = {file.relative_to(TEMPLATE).as_posix() for file in TEMPLATE.rglob('*.py')}
-    assert table == files - {'example_project/__init__.py'}
-    for config in TEMPLATE.glob('configs/*.py'):
-        base = re.search(r'^_base_ = .*$', config.read_text(), re.MULTILINE).group()
-        assert base in readme or config.stem == 'detector'

@@ -39,13 +39,13 @@ def write_once(root: Union[str, Path],
         raise NotADirectoryError(f'{root} is a file. Choose a folder.')
     found = {path.relative_to(root).as_posix() for path in root.rglob('*') if not path.is_dir()}
     manifest = _load_manifest(root / MANIFEST)
+    if manifest['parameters'] == parameters and found.issuperset(manifest['files']):
+        return False
     strangers = sorted(found.difference(manifest['files'], [MANIFEST]))
     if strangers:
         raise FileExistsError(f'{root} holds what was not made here, such as '
                               f'{", ".join(strangers[:3])}. It was left as it is. Choose an empty '
                               f'or a new folder.')
-    if manifest['parameters'] == parameters and found.issuperset(manifest['files']):
-        return False
     files = draw()
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f'.{root.name}-', dir=root.parent) as draft:
