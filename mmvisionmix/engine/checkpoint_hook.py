@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, Set, Union
 
+from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.runner import Runner
@@ -67,13 +68,16 @@ class CheckpointHook(MMEngineCheckpointHook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Chooses how files are written, beside what MMEngine's hook does."""
+        """Chooses how files are written, and removes what a killed process left unfinished."""
         remote = self.file_client_args or '://' in str(self.out_dir or runner.work_dir)
         if not remote and not self.backend_args:
             self.backend_args = dict(backend=BACKEND)
         WholeFileBackend.outdated.clear()  # of a run of this process that failed
         super().before_train(runner)
         WholeFileBackend.remove_outdated()
+        if isinstance(self.file_backend, WholeFileBackend) and is_main_process():
+            for file in Path(self.out_dir).glob(f'*{UNFINISHED}'):
+                file.unlink()
 
     def after_train_iter(self, *args: Any, **kwargs: Any) -> None:
         """Saves, by iterations, and removes what is outdated."""
