@@ -7,6 +7,7 @@ A tool in a folder beside this file finds it by a line before the import::
 """
 import argparse
 import os
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, Optional, Sequence
@@ -60,9 +61,11 @@ def errors_in_a_line(traceback: bool = False) -> Iterator[None]:
         if traceback:
             raise
         name = type(error).__name__
-        reason = ' '.join(str(error).rpartition(f'\n{name}: ')[2].split('\n'))
+        reason = ' '.join(re.split(rf'\n[\w.]*{name}: ', str(error))[-1].strip().split('\n'))
         if not isinstance(error, (OSError, ValueError)):  # whose messages speak for themselves
             reason = f'{name}: {reason}'
+        if 'in DataLoader worker process' in str(error):
+            reason += '; tools/dataset_tools/check_data.py names the bad files'
         raise SystemExit(f'error: {reason} (--traceback tells where)') from error
 
 
