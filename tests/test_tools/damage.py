@@ -119,7 +119,8 @@ DAMAGE = {
     'file of 0 bytes': (
         EVERY, lambda data: data.image().write_bytes(b''), 'the image is empty (0 bytes)'),
     'text named .jpg': (
-        EVERY, lambda data: data.image().write_text('text'), 'the image is in no known image format'),
+        EVERY, lambda data: data.image().write_text('text'),
+        'the image is in no known image format'),
     'image missing': (
         EVERY[1:], lambda data: data.image().unlink(), 'FileNotFoundError'),
     'grey JPEG': (EVERY, image(lambda: picture(channels=1)), None),
