@@ -67,6 +67,14 @@ def test_as_many_checkpoints_are_kept_as_asked_for_and_the_last_is_noted(tmp_pat
     assert torch.load(tmp_path / kept[-1])['message_hub']['runtime_info']['best_score'] == 3
 
 
+def test_a_resumed_run_removes_what_is_too_many(tmp_path):
+    """Of a run that kept more, or that noted more in its checkpoints."""
+    train(tmp_path, dict(**SAFE, interval=2, max_keep_ckpts=3))
+    assert names(tmp_path) == ['iter_4.pth', 'iter_6.pth', 'iter_8.pth']
+    train(tmp_path, dict(**SAFE, interval=2, max_keep_ckpts=1), length=12, resume=True)
+    assert names(tmp_path) == ['iter_12.pth']
+
+
 def test_checkpoints_of_one_name_replace_each_other_in_a_folder_of_their_own(tmp_path):
     train(tmp_path / 'run', dict(
         **SAFE, interval=2, max_keep_ckpts=1, save_best='mIoU', filename_tmpl='model.pth',
