@@ -15,9 +15,8 @@ from mmengine.hooks import Hook
 from mmengine.optim import AmpOptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
-from mmengine.structures import InstanceData, PixelData
+from mmengine.structures import InstanceData
 from mmpretrain.structures import DataSample
-from mmseg.structures import SegDataSample
 from PIL import Image
 from test_apis import ROOT, build, config_file, read, save
 from torch import nn
@@ -25,7 +24,6 @@ from train import apply_train_options, check_device
 
 from demo_data import SceneRecipe, write_coco
 from mmvisionmix.models import LinGlo, switch_to_deploy
-from mmvisionmix.models.layers import resize_pos_embed
 
 PUBLISH = Path(mmpretrain.__file__).parent / '.mim/tools/model_converters/publish_model.py'
 PAGE = (ROOT / 'docs/fine_tuning.md').read_text()
@@ -83,12 +81,6 @@ def tiny_backbone(name, **kwargs):
     return MODELS.build(dict(type=f'mmvisionmix.{name}', **TINY[name], **kwargs))
 
 
-def segmentor(dims):
-    return dict(type='EncoderDecoder', decode_head=dict(
-        type='UPerHead', in_channels=dims, in_index=[0, 1, 2, 3], pool_scales=(1, 2), channels=8,
-        num_classes=3, norm_cfg=dict(type='BN'), align_corners=False, dropout_ratio=0))
-
-
 def detector(dims):
     model = deepcopy(read(config_file('retinanet_linglo_b0_coco')).model)
     head = dict(model.bbox_head, num_classes=2, in_channels=8, feat_channels=8, stacked_convs=1)
@@ -98,15 +90,12 @@ def detector(dims):
         neck=dict(type='FPN', in_channels=dims, out_channels=8, num_outs=4))
 
 
-DENSE = {'mmseg': segmentor, 'mmdet': detector}
-
-
-def tiny_dense(scope, name):
+def tiny_detector(name):
     dims = [16] * 4 if name == 'LKCAViT' else list(TINY[name]['arch']['embed_dims'])
     backbone = dict(type=f'mmvisionmix.{name}', out_indices=(0, 1, 2, 3), **TINY[name])
     torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope(scope):
-        model = MODELS.build(dict(backbone=backbone, **DENSE[scope](dims)))
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(dict(backbone=backbone, **detector(dims)))
     model.init_weights()
     return model
 
@@ -153,9 +142,8 @@ def test_weights_are_found_with_and_without_prefix(tmp_path, name, prefix):
     assert_filled(filled(name, tmp_path / 'model.pth', prefix), classifier.backbone.state_dict())
 
 
-@pytest.mark.parametrize('scope', DENSE)
-def test_a_dense_network_fills_a_backbone_too(tmp_path, scope):
-    model = tiny_dense(scope, 'MCGANet')
+def test_a_detector_fills_a_backbone_too(tmp_path):
+    model = tiny_detector('MCGANet')
     torch.save(model.state_dict(), tmp_path / 'model.pth')
     state = filled('MCGANet', tmp_path / 'model.pth').state_dict()
     assert state.keys() == model.backbone.state_dict().keys()
@@ -291,31 +279,6 @@ def classifier_weights(tmp_path):
     return model.backbone.state_dict()
 
 
-def test_lkca_takes_weights_by_option_and_from_another_image_size(tmp_path):
-    source = MODELS.build(dict(type='mmvisionmix.LKCAViT', arch='s', img_size=224))
-    for value in source.state_dict().values():
-        value.normal_()
-    torch.save({f'backbone.{key}': value for key, value in source.state_dict().items()},
-               tmp_path / 'model.pth')
-    options, = re.findall(r'`(model\.backbone\.init_cfg\.type=[^`]+)`', PAGE)
-    options = dict(option.split('=') for option in options.split())
-    assert options['model.backbone.init_cfg.checkpoint'] == 'PATH'
-    cfg = deepcopy(read(config_file('upernet_lkca_s_ade20k')))
-    options['model.backbone.init_cfg.checkpoint'] = str(tmp_path / 'model.pth')
-    cfg.merge_from_dict(options)
-    backbone = MODELS.build(cfg.model.backbone)
-    backbone.init_weights()
-    state = backbone.state_dict()
-    for key, value in source.state_dict().items():
-        if key.endswith('.kernel'):  # 14 patches a side became 32
-            assert torch.equal(state[key][18:-18, 18:-18], value)
-            assert state[key].count_nonzero() == value.count_nonzero()
-        elif key == 'pos_embed':
-            assert torch.equal(state[key], resize_pos_embed(value, (32, 32)))
-        else:
-            assert torch.equal(state[key], value), key
-
-
 class Start(Hook):
     """Keeps the weights that training starts from."""
 
@@ -353,12 +316,12 @@ def test_classifier_of_the_page_learns_other_classes(
 
 @pytest.mark.parametrize('scope, constructor', (
     ('mmpretrain', 'LearningRateDecayOptimWrapperConstructor'),
-    *((scope, 'mmvisionmix.LayerDecayOptimWrapperConstructor') for scope in (
-        'mmpretrain', *DENSE))))
+    ('mmpretrain', 'mmvisionmix.LayerDecayOptimWrapperConstructor'),
+    ('mmdet', 'mmvisionmix.LayerDecayOptimWrapperConstructor')))
 @backbones
 def test_learning_rate_decays_from_the_head_to_the_stem(scope, constructor, name):
     """By mmpretrain's constructor in classifiers, by ours in models of any task."""
-    model = tiny_classifier(name) if scope == 'mmpretrain' else tiny_dense(scope, name)
+    model = tiny_classifier(name) if scope == 'mmpretrain' else tiny_detector(name)
     rules = dict(layer_decay_rate=0.5, norm_decay_mult=0.)
     if constructor.startswith('mmvisionmix'):
         rules['custom_keys'] = {'head': dict(lr_mult=10.)}
@@ -388,24 +351,19 @@ def test_learning_rate_decay_needs_a_backbone_of_ours():
             paramwise_cfg=dict(layer_decay_rate=0.5)))
 
 
-def losses(scope, model):
+def losses(model):
     """The sum of the losses of two random images."""
     generator = torch.Generator().manual_seed(0)
     meta = dict.fromkeys(('img_shape', 'batch_input_shape', 'pad_shape'), (64, 64))
-    if scope == 'mmseg':
-        labels = torch.randint(0, 3, (2, 1, 64, 64), generator=generator)
-        samples = [SegDataSample(gt_sem_seg=PixelData(data=x), metainfo=meta) for x in labels]
-    else:
-        boxes = torch.tensor([[8., 8., 40., 40.]])
-        samples = [DetDataSample(metainfo=meta, gt_instances=InstanceData(
-            bboxes=boxes, labels=torch.tensor([label]))) for label in range(2)]
+    boxes = torch.tensor([[8., 8., 40., 40.]])
+    samples = [DetDataSample(metainfo=meta, gt_instances=InstanceData(
+        bboxes=boxes, labels=torch.tensor([label]))) for label in range(2)]
     images = torch.randn(2, 3, 64, 64, generator=generator)
     return model.parse_losses(model(images, samples, mode='loss'))[0]
 
 
 @backbones
-@pytest.mark.parametrize('scope', DENSE)
-def test_dense_network_learns_in_bfloat16_as_in_float32(page_config, monkeypatch, scope, name):
+def test_detector_learns_in_bfloat16_as_in_float32(page_config, monkeypatch, name):
     """With the wrapper that --amp makes, which is built as if there were a GPU."""
     monkeypatch.setattr(
         'mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True)
@@ -415,11 +373,11 @@ def test_dense_network_learns_in_bfloat16_as_in_float32(page_config, monkeypatch
     monkeypatch.setattr('train.get_device', lambda: 'cpu')
     with pytest.raises(SystemExit, match="needs a GPU, and torch finds none, but 'cpu'"):
         check_device(cfg)
-    model = tiny_dense(scope, name).train()
+    model = tiny_detector(name).train()
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     assert type(wrapper) is AmpOptimWrapper
 
-    losses(scope, model).backward()
+    losses(model).backward()
     expected = {key: value.grad for key, value in model.named_parameters()}
     wrapper.zero_grad()
     precisions = set()
@@ -427,7 +385,7 @@ def test_dense_network_learns_in_bfloat16_as_in_float32(page_config, monkeypatch
         if isinstance(layer, nn.Conv2d):
             layer.register_forward_hook(lambda layer, args, out: precisions.add(out.dtype))
     with wrapper.optim_context(model):
-        loss = losses(scope, model)
+        loss = losses(model)
     wrapper.backward(loss)
     assert precisions == {torch.bfloat16}
     for key, value in model.named_parameters():
