@@ -9,7 +9,6 @@ from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
-from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import Registry
 
 MODELS = Registry(
@@ -21,8 +20,6 @@ DATASETS = Registry(
     locations=['mmvisionmix.datasets.classification'])
 HOOKS = Registry(
     'hook', parent=MMENGINE_HOOKS, scope='mmvisionmix', locations=['mmvisionmix.engine'])
-RUNNERS = Registry(
-    'runner', parent=MMENGINE_RUNNERS, scope='mmvisionmix', locations=['mmvisionmix.engine'])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor', parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
     scope='mmvisionmix', locations=['mmvisionmix.engine'])

@@ -4,17 +4,13 @@ import argparse
 from pathlib import Path
 from typing import Sequence
 
+from common import add_run_arguments, build_runner, errors_in_a_line, load_config
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from mmvisionmix.cli import (
-    add_common_arguments,
-    build_runner,
-    failures_in_a_line,
-    load_config,
-)
+from mmvisionmix.datasets.availability import type_name
 from mmvisionmix.models import switch_to_deploy
 
 # Hooks that draw predictions: what turns each on, and its setting that names a folder.
@@ -38,7 +34,7 @@ class ReverseChannels(Hook):
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    add_common_arguments(parser)
+    add_run_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to a pickle file')
     parser.add_argument(
@@ -73,7 +69,7 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
 def draw_predictions(cfg: Config, folder: str) -> None:
     """Turns on the codebase's own hook that draws predictions, for every image."""
     hook = cfg.get('default_hooks', {}).get('visualization') or {}
-    kind = hook.get('type', '').split('.')[-1]
+    kind = type_name(hook)
     if kind not in DRAWING_HOOKS or not cfg.get('visualizer'):
         raise SystemExit('--show-dir needs in the config a visualizer, and a '
                          f'default_hooks.visualization of a type among {", ".join(DRAWING_HOOKS)}')
@@ -105,17 +101,21 @@ def count_parameters(runner: Runner) -> int:
 
 
 @record  # so that torchrun tells why a process failed
-def main() -> None:
-    args = parse_args()
+def test(args: argparse.Namespace) -> None:
     cfg = load_config(args, ('test_dataloader', ))
     apply_test_options(cfg, args)
-    with failures_in_a_line(cfg):
-        runner = build_runner(cfg)
-        if args.deploy:
-            deploy(runner)
-        if args.show_dir and loads_bgr(cfg):
-            runner.register_hook(ReverseChannels())
-        runner.test()
+    runner = build_runner(cfg)
+    if args.deploy:
+        deploy(runner)
+    if args.show_dir and loads_bgr(cfg):
+        runner.register_hook(ReverseChannels())
+    runner.test()
+
+
+def main() -> None:
+    args = parse_args()
+    with errors_in_a_line(args.traceback):
+        test(args)
 
 
 if __name__ == '__main__':

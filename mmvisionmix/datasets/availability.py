@@ -29,7 +29,7 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
         FileNotFoundError: If a path is missing. The message names it, and how to prepare it.
     """
     for loader in loaders:
-        for dataset in _datasets((cfg.get(loader) or {}).get('dataset') or {}):
+        for dataset in leaf_datasets((cfg.get(loader) or {}).get('dataset') or {}):
             for path in _local_paths(dataset):
                 if not path.exists():
                     truths = [option for option, _ in _truths(cfg, loader)]
@@ -41,13 +41,18 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
                     f'Point {option} at the annotations of {loader} with --cfg-options.')
 
 
-def _datasets(dataset: dict) -> Iterator[dict]:
-    """The data sets inside wrappers such as RepeatDataset and ConcatDataset."""
+def leaf_datasets(dataset: dict) -> Iterator[dict]:
+    """The configs of data sets inside wrappers such as RepeatDataset and ConcatDataset."""
     inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
     if not inner:
         yield dataset
     for child in inner:
-        yield from _datasets(child)
+        yield from leaf_datasets(child)
+
+
+def source(dataset: dict) -> str:
+    """The annotation file, or else the folder, that the config of a data set names."""
+    return str(next(_local_paths(dataset), dataset.get('data_root') or type_name(dataset)))
 
 
 def _local_paths(dataset: dict) -> Iterator[Path]:
@@ -82,16 +87,17 @@ def _truths(cfg: Config, loader: str) -> Iterator[Tuple[str, Path]]:
 
 def _downloads(dataset: dict) -> bool:
     """Whether a data set fetches what is missing by itself."""
-    return _name(dataset) in DOWNLOADING and dataset.get('download', True)
+    return type_name(dataset) in DOWNLOADING and dataset.get('download', True)
 
 
-def _name(dataset: dict) -> str:
-    """The name of a data set's class, without its scope."""
-    return str(dataset.get('type')).rpartition('.')[2]
+def type_name(config: dict) -> str:
+    """The name of the class that a config builds, without its scope."""
+    kind = config.get('type')
+    return getattr(kind, '__name__', str(kind)).rpartition('.')[2]
 
 
 def _message(path: Path, loader: str, dataset: dict, truths: Sequence[str]) -> str:
-    name, root = _name(dataset), Path(dataset.get('data_root') or '')
+    name, root = type_name(dataset), Path(dataset.get('data_root') or '')
     layout = root.name if root.parent.name == 'demo' else DEMO_LAYOUTS.get(name)
     options = ' and '.join([f'{loader}.dataset.data_root', *truths])
     lines = [f'{path.absolute()} does not exist; {loader} reads {name} from there.',

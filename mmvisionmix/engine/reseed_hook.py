@@ -10,6 +10,7 @@ import torch
 from mmengine.dataset import worker_init_fn
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
 
 from mmvisionmix.registry import HOOKS
 
@@ -42,7 +43,7 @@ class ReseedHook(Hook):
             if runner.iter:
                 loop.dataloader_iterator = _seeded_after_replay(runner, loop.dataloader_iterator)
         else:
-            _restart_workers(runner)
+            _start_workers_anew(runner)
         _seed(runner, runner.iter)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
@@ -75,11 +76,22 @@ def _seeded_after_replay(runner: Runner, batches: Iterator) -> Iterator:
     yield from batches
 
 
-def _restart_workers(runner: Runner) -> None:
+def _start_workers_anew(runner: Runner) -> None:
     """Lets the next epoch start workers, with seeds of its own."""
-    loader = runner.train_dataloader
-    loader._iterator = None  # where persistent workers are kept, as MMDetection's hooks know too
-    init = loader.worker_init_fn
+    loop = runner.train_loop
+    if loop.dataloader.persistent_workers:
+        loop.dataloader = _without_persistent_workers(loop.dataloader)
+    init = loop.dataloader.worker_init_fn
     if isinstance(init, partial) and init.func is worker_init_fn:  # adds rank and worker
         seed = int(_seed_words(runner, runner.iter)[0]) % 2**31
-        loader.worker_init_fn = partial(init, seed=seed)
+        loop.dataloader.worker_init_fn = partial(init, seed=seed)
+
+
+def _without_persistent_workers(loader: DataLoader) -> DataLoader:
+    """The same loader, but for that; torch does not let the attribute be set."""
+    same = ('dataset', 'num_workers', 'collate_fn', 'pin_memory', 'timeout', 'worker_init_fn',
+            'multiprocessing_context', 'generator', 'prefetch_factor')
+    batches = (dict(batch_sampler=loader.batch_sampler) if loader.batch_size is None else
+               dict(batch_size=loader.batch_size, sampler=loader.sampler,
+                    drop_last=loader.drop_last))
+    return DataLoader(**{name: getattr(loader, name) for name in same}, **batches)

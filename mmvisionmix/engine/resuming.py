@@ -5,8 +5,7 @@ from typing import List, NamedTuple, Optional
 
 from mmengine.runner import CheckpointLoader
 
-from .checkpoint_hook import LAST
-
+LAST = 'last_checkpoint'  # the file in which MMEngine notes the last checkpoint's path
 NEEDED = ('meta', 'state_dict', 'message_hub')  # what MMEngine reads on resuming, in any case
 
 

@@ -1,13 +1,14 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 import os
-import shutil
 
 import pytest
 import torch
 from mmengine.config import Config
+from train import choose_checkpoint, use_safe_hooks
 
-from mmvisionmix.cli import choose_checkpoint, use_safe_hooks
 from mmvisionmix.engine import find_resumable, read_resumable
+
+OURS = dict(type='mmvisionmix.CheckpointHook', interval=1)
 
 
 @pytest.fixture
@@ -25,51 +26,36 @@ def truncate(path):
     os.truncate(path, path.stat().st_size // 2)
 
 
-def empty(path):
-    os.truncate(path, 0)
-
-
 def replace_by_weights(path):
     torch.save(dict(state_dict={}), path)
 
 
-def test_the_noted_checkpoint_is_taken(run):
+@pytest.mark.parametrize('spoil, reason', (
+    (truncate, 'is broken'), (lambda path: os.truncate(path, 0), 'is broken'),
+    (os.remove, 'does not exist'),
+    (replace_by_weights, 'has weights at most, and not meta, message_hub')))
+def test_the_noted_checkpoint_is_taken_else_the_newest_whole_one(run, spoil, reason):
     path = str(run / 'iter_6.pth')
     assert find_resumable(str(run)) == (path, 7, f'Going on from {path}')
-    (run / 'last_checkpoint').write_text(str(run / 'iter_4.pth'))
-    assert find_resumable(str(run)).path == str(run / 'iter_4.pth')
-
-
-@pytest.mark.parametrize('spoil', (
-    truncate, empty, replace_by_weights, os.remove), ids=lambda f: f.__name__)
-def test_the_newest_whole_one_is_taken_in_place_of_a_spoilt_one(run, spoil):
+    assert read_resumable(path).path == path
     spoil(run / 'iter_6.pth')
-    path, seed, note = find_resumable(str(run))
-    assert path == str(run / 'iter_4.pth') and seed == 7
-    assert note.startswith(f'{run}/iter_6.pth ') and note.endswith(f'. Going on from {path}')
-    assert '\n' not in note
+    with pytest.raises(ValueError, match=f'iter_6.pth {reason}'):
+        read_resumable(path)
+    found = find_resumable(str(run))
+    assert found[:2] == (str(run / 'iter_4.pth'), 7) and '\n' not in found.note
+    assert found.note.startswith(f'{run}/iter_6.pth {reason}')
+    assert found.note.endswith(f'. Going on from {found.path}')
 
 
-@pytest.mark.parametrize('text', ('', None))
-def test_the_newest_one_is_taken_where_none_is_noted(run, text):
+@pytest.mark.parametrize('note, wanted', (
+    ('', '{run}/iter_6.pth'), (None, '{run}/iter_6.pth'),
+    ('{run}/iter_4.pth', '{run}/iter_4.pth'), ('/moved/iter_4.pth', '{run}/iter_4.pth'),
+    ('s3://bucket/iter_8.pth', 's3://bucket/iter_8.pth')))
+def test_notes_are_followed_into_other_folders_and_storage(run, note, wanted):
     (run / 'last_checkpoint').unlink()
-    if text is not None:
-        (run / 'last_checkpoint').write_text(text)
-    assert find_resumable(str(run)).path == str(run / 'iter_6.pth')
-
-
-def test_a_moved_work_directory_goes_on_from_its_own_checkpoint(run):
-    (run / 'last_checkpoint').write_text(str(run / 'iter_4.pth'))
-    moved = run.with_name(run.name + '-moved')
-    shutil.move(run, moved)
-    path, _, note = find_resumable(str(moved))
-    assert path == str(moved / 'iter_4.pth')
-    assert note == f'{run}/iter_4.pth does not exist. Going on from {path}'
-
-
-def test_remote_checkpoints_are_left_to_mmengine(run):
-    (run / 'last_checkpoint').write_text('s3://bucket/iter_8.pth')
-    assert find_resumable(str(run)).path == 's3://bucket/iter_8.pth'
+    if note is not None:
+        (run / 'last_checkpoint').write_text(note.format(run=run))
+    assert find_resumable(str(run)).path == wanted.format(run=run)
 
 
 def test_nothing_to_go_on_from_is_told_apart_from_nothing_yet(run, tmp_path):
@@ -88,65 +74,36 @@ def test_nothing_to_go_on_from_is_told_apart_from_nothing_yet(run, tmp_path):
         find_resumable(str(run))
 
 
-@pytest.mark.parametrize('spoil, reason', (
-    (truncate, 'is broken'), (os.remove, 'does not exist'),
-    (replace_by_weights, 'has weights at most, and not meta, message_hub')))
-def test_a_checkpoint_that_is_named_is_taken_or_refused(run, spoil, reason):
-    path = run / 'iter_2.pth'
-    assert read_resumable(str(path)).path == str(path)
-    spoil(path)
-    with pytest.raises(ValueError, match=f'iter_2.pth {reason}'):
-        read_resumable(str(path))
-    with pytest.raises(SystemExit, match=f'error: .*iter_2.pth {reason}'):
-        choose_checkpoint(Config(dict(work_dir=str(run))), str(path))
-
-
-@pytest.mark.parametrize('wanted, own', (
-    ('auto', {}), (None, dict(resume=True)), ('auto', dict(load_from='weights.pth')),
-    ('{run}/iter_6.pth', dict(randomness=dict(seed=None))),
-    (None, dict(resume=True, load_from='{run}/iter_6.pth'))))
-def test_a_config_goes_on_with_the_checkpoint_and_its_seed(run, wanted, own):
+@pytest.mark.parametrize('wanted, own, seed', (
+    ('auto', {}, 7), (None, dict(resume=True), 7), ('auto', dict(load_from='weights.pth'), 7),
+    ('{run}/iter_6.pth', dict(randomness=dict(seed=None)), 7),
+    (None, dict(resume=True, load_from='{run}/iter_6.pth'), 7),
+    ('auto', dict(randomness=dict(seed=3)), 3)))
+def test_a_config_goes_on_with_the_checkpoint_and_its_seed(run, wanted, own, seed):
     own = {k: v.format(run=run) if isinstance(v, str) else v for k, v in own.items()}
     cfg = Config(dict(work_dir=str(run), **own))
     note = choose_checkpoint(cfg, wanted and wanted.format(run=run))
     assert note == f'Going on from {run}/iter_6.pth'
-    assert (cfg.resume, cfg.load_from, cfg.randomness.seed) == (True, f'{run}/iter_6.pth', 7)
-
-
-def test_a_first_start_with_resume_keeps_the_weights_to_start_from(tmp_path):
-    cfg = Config(dict(work_dir=str(tmp_path), load_from='weights.pth', resume=True))
-    assert 'starts from the beginning' in choose_checkpoint(cfg, 'auto')
-    assert not cfg.resume and cfg.load_from == 'weights.pth'
+    assert (cfg.resume, cfg.load_from, cfg.randomness.seed) == (True, f'{run}/iter_6.pth', seed)
 
 
 def test_a_config_that_does_not_resume_stays_as_it_is(run):
+    cfg = Config(dict(work_dir=str(run / 'new'), load_from='weights.pth', resume=True))
+    assert 'starts from the beginning' in choose_checkpoint(cfg, 'auto')
+    assert not cfg.resume and cfg.load_from == 'weights.pth'
     cfg = Config(dict(work_dir=str(run), load_from='weights.pth', randomness=dict(seed=3)))
     before = cfg.to_dict()
     assert choose_checkpoint(cfg, None) == '' and cfg.to_dict() == before
-    choose_checkpoint(cfg, 'auto')
-    assert cfg.randomness.seed == 3
 
 
-@pytest.mark.parametrize('hooks', (
-    None, {}, dict(logger=dict(type='LoggerHook')),
-    dict(checkpoint=dict(type='CheckpointHook', interval=1)),
-    dict(checkpoint=dict(type='mmengine.CheckpointHook', interval=1))))
-def test_stock_hooks_are_replaced(hooks):
+@pytest.mark.parametrize('hooks, checkpoint', (
+    (None, OURS), ({}, OURS), (dict(logger=dict(type='LoggerHook')), OURS),
+    (dict(checkpoint=dict(type='mmengine.CheckpointHook', interval=1)), OURS),
+    (dict(checkpoint=None), None), (dict(checkpoint=dict(type='Other')), dict(type='Other')),
+    (dict(reseed=None), OURS)))
+def test_stock_hooks_are_replaced_and_others_stay(hooks, checkpoint):
     cfg = Config({} if hooks is None else dict(default_hooks=hooks))
     use_safe_hooks(cfg)
-    assert cfg.default_hooks.checkpoint == dict(type='mmvisionmix.CheckpointHook', interval=1)
-    assert cfg.default_hooks.reseed == dict(type='mmvisionmix.ReseedHook')
-
-
-@pytest.mark.parametrize('checkpoint', (None, dict(type='OtherHook')))
-def test_other_hooks_stay_as_they_are(checkpoint):
-    cfg = Config(dict(default_hooks=dict(checkpoint=checkpoint)))
-    use_safe_hooks(cfg)
-    assert cfg.default_hooks == dict(checkpoint=checkpoint)
-
-
-def test_seeding_can_be_left_out_alone():
-    cfg = Config(dict(default_hooks=dict(reseed=None)))
-    use_safe_hooks(cfg)
-    assert cfg.default_hooks == dict(
-        checkpoint=dict(type='mmvisionmix.CheckpointHook', interval=1))
+    assert cfg.default_hooks.checkpoint == checkpoint
+    reseeds = checkpoint == OURS and 'reseed' not in (hooks or {})
+    assert ('reseed' in cfg.default_hooks) == reseeds

@@ -49,8 +49,7 @@ class Score(BaseMetric):
         self.results.append(0)
 
     def compute_metrics(self, results):
-        iteration = MessageHub.get_current_instance().get_info('iter')
-        return next(self.told, dict(mIoU=iteration))
+        return next(self.told, dict(mIoU=MessageHub.get_current_instance().get_info('iter')))
 
 
 class KillAt(Hook):
@@ -65,62 +64,45 @@ class KillAt(Hook):
             raise KilledError
 
 
-def loader(workers, sampler):
-    return dict(batch_size=2, num_workers=workers, persistent_workers=workers > 0,
-                dataset=Noise(), sampler=dict(type=sampler, shuffle=True),
-                collate_fn=dict(type='default_collate'))
+def train(work_dir, checkpoint, by_epoch=False, length=8, workers=0, hooks=(), seed=1,
+          resume=False, scores=(), reseed=True, val_interval=4):
+    """Trains, 4 iterations an epoch; by epochs, it validates after each. Returns the runner."""
+    def loader(sampler):
+        return dict(batch_size=2, num_workers=workers, persistent_workers=workers > 0,
+                    dataset=Noise(), sampler=dict(type=sampler, shuffle=True),
+                    collate_fn=dict(type='default_collate'))
 
-
-def make_runner(work_dir, checkpoint, by_epoch=False, length=8, workers=0, hooks=(), seed=1,
-                resume=False, scores=(), reseed=True, val_interval=4):
-    """A run of 4 iterations an epoch; by epochs, it validates after each."""
-    if by_epoch:
-        train_cfg = dict(by_epoch=True, max_epochs=length // 4, val_interval=1)
-    else:
-        train_cfg = dict(by_epoch=False, max_iters=length, val_interval=val_interval)
     default_hooks = dict(checkpoint=dict(by_epoch=by_epoch, **checkpoint))
     if reseed:
         default_hooks['reseed'] = dict(type='mmvisionmix.ReseedHook')
     torch.manual_seed(0)  # of the weights at the start
     Score.told = iter(scores)
-    return Runner(
-        Net(), str(work_dir), train_cfg=train_cfg, val_cfg=dict(), val_evaluator=Evaluator(Score()),
-        train_dataloader=loader(workers, 'DefaultSampler' if by_epoch else 'InfiniteSampler'),
-        val_dataloader=loader(workers, 'DefaultSampler'),
+    runner = Runner(
+        Net(), str(work_dir), val_cfg=dict(), val_evaluator=Evaluator(Score()),
+        train_cfg=dict(by_epoch=True, max_epochs=length // 4, val_interval=1) if by_epoch else
+        dict(by_epoch=False, max_iters=length, val_interval=val_interval),
+        train_dataloader=loader('DefaultSampler' if by_epoch else 'InfiniteSampler'),
+        val_dataloader=loader('DefaultSampler'),
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=.01)), resume=resume,
         param_scheduler=dict(type='PolyLR', by_epoch=False, end=100),
         default_hooks=default_hooks, custom_hooks=list(hooks), randomness=dict(seed=seed),
         experiment_name=f'toy{next(NUMBERS)}')
-
-
-def train(*args, **kwargs):
-    """Trains a run of :func:`make_runner`, and ends its workers."""
-    runner = make_runner(*args, **kwargs)
     try:
         runner.train()
-    finally:
+    finally:  # end the workers, which would wait for five seconds each
         for loop in (runner._train_loop, runner._val_loop):
             if not isinstance(loop, dict):
                 loop.dataloader_iterator = loop.dataloader._iterator = None
     return runner
 
 
-def load(path):
-    return torch.load(path, map_location='cpu')
+def trained(path):
+    """What training would go on from."""
+    checkpoint = torch.load(path, map_location='cpu')
+    return {key: checkpoint[key] for key in ('state_dict', 'optimizer', 'param_schedulers')}
 
 
-def equal(one, other):
-    """Whether two states agree to the last bit."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(equal, one, other))
-    return one == other
-
-
-def same_training(one, other):
-    """Whether two checkpoints agree in all that training goes on from."""
-    return all(equal(one[key], other[key])
-               for key in ('state_dict', 'optimizer', 'param_schedulers'))
+def assert_bit_equal(one, other):
+    """Compares what two checkpoints go on from."""
+    assert one.pop('param_schedulers') == other.pop('param_schedulers')
+    torch.testing.assert_close(one, other, rtol=0, atol=0)

@@ -13,8 +13,8 @@ class KillingHook(Hook):
     """Reads ``KILL=MOMENT:NUMBER``.
 
     The moment is ``fetched`` or ``trained`` (and not saved yet) of an iteration, counted from 0;
-    ``validating`` a batch, or ``writing`` a file, half of which is on the disk by then, counted
-    from 0 within the process.
+    ``validating`` a batch, or ``writing`` a checkpoint, half of which is on the disk by then,
+    counted from 0 within the process.
     """
     priority = 'VERY_HIGH'
 

@@ -13,8 +13,12 @@ from demo_data import (
     Recipe,
     SceneRecipe,
     write_ade20k,
+    write_cifar10,
+    write_cifar100,
     write_coco,
     write_imagenet,
+    write_svhn,
+    write_tiny_imagenet,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,30 +53,32 @@ TASKS = {
          'val_dataloader.dataset.pipeline.1.scale="(256,64)"'],
         r'Iter\(val\) \[2/2\] .*mIoU: [\d.]+'),
 }
+OURS, BOTH = ('ours', ), ('ours', 'stock')  # of LinGlo, test_stock_tools.py trains the others
 # Backbone, task, and the tools to run with.
-BOTH, OURS = ('ours', 'stock'), ('ours', )
 RECIPES = {
-    'linglo_b0_imagenet': ('LinGlo', 'imagenet', BOTH),
-    'retinanet_linglo_b0_coco': ('LinGlo', 'retinanet', BOTH),
-    'fpn_linglo_b0_ade20k': ('LinGlo', 'segmentation', BOTH),
-    'mcganet_imagenet': ('MCGANet', 'imagenet', BOTH),
+    'linglo_b0_imagenet': ('LinGlo', 'imagenet', OURS),
+    'retinanet_linglo_b0_coco': ('LinGlo', 'retinanet', OURS),
+    'fpn_linglo_b0_ade20k': ('LinGlo', 'segmentation', OURS),
+    'mcganet_imagenet': ('MCGANet', 'imagenet', OURS),
     'retinanet_mcganet_coco': ('MCGANet', 'retinanet', OURS),
     'mask_rcnn_mcganet_coco': ('MCGANet', 'mask-rcnn', BOTH),
-    'fpn_mcganet_ade20k': ('MCGANet', 'segmentation', BOTH),
+    'fpn_mcganet_ade20k': ('MCGANet', 'segmentation', OURS),
     'dualformer_xs_imagenet': ('DualFormer', 'imagenet', BOTH),
-    'mask_rcnn_dualformer_xs_coco': ('DualFormer', 'mask-rcnn', BOTH),
+    'mask_rcnn_dualformer_xs_coco': ('DualFormer', 'mask-rcnn', OURS),
     'upernet_dualformer_s_ade20k': ('DualFormer', 'segmentation', BOTH),
 }
 RUNS = [(recipe, tool) for recipe, (_, _, tools) in RECIPES.items() for tool in tools]
+
+
+def script(codebase, tool):
+    folder = ROOT if tool == 'ours' else Path(import_module(codebase).__file__).parent / '.mim'
+    return folder / 'tools/train.py'
 
 
 @pytest.mark.parametrize('recipe, tool', RUNS)
 def test_trains_and_validates(run_tool, tmp_path, tmp_path_factory, recipe, tool):
     backbone, task, _ = RECIPES[recipe]
     codebase, write, amount, options, metrics = TASKS[task]
-    script = ROOT / 'tools/train.py'
-    if tool == 'stock':
-        script = Path(import_module(codebase).__file__).parent / '.mim/tools/train.py'
     data = tmp_path_factory.getbasetemp() / codebase
     write(data, amount)
     options = [option.format(data=data) for option in options]
@@ -81,11 +87,31 @@ def test_trains_and_validates(run_tool, tmp_path, tmp_path_factory, recipe, tool
                     f'{loader}_dataloader.persistent_workers=False',
                     f'{loader}_dataloader.dataset.data_root={data}']
     out = run_tool(
-        script, ROOT / f'configs/{recipe}.py', '--work-dir', 'work', '--cfg-options', *options,
-        cwd=tmp_path)
+        script(codebase, tool), ROOT / f'configs/{recipe}.py', '--work-dir', 'work',
+        '--cfg-options', *options, cwd=tmp_path)
     assert re.search(metrics, out)
     assert list((tmp_path / 'work').glob('*.pth'))
     assert (f'{backbone} starts from scratch' in out) == (codebase != 'mmpretrain')
+
+
+@pytest.mark.parametrize('data, network, write, kind, tool', (
+    ('cifar10', 'lkca', write_cifar10, 'DemoCIFAR10', 'ours'),
+    ('cifar100', 'lkca', write_cifar100, 'DemoCIFAR100', 'stock'),
+    ('svhn', 'vit', write_svhn, '', 'ours'), ('svhn', 'vit', write_svhn, '', 'stock'),
+    ('tiny-imagenet', 'lkca', write_tiny_imagenet, '', 'ours')))
+def test_classifiers_of_small_images_train(run_tool, tmp_path, data, network, write, kind, tool):
+    write(tmp_path / 'data', Recipe(train=20, val=10))
+    options = ['train_cfg.max_epochs=1']
+    for loader in ('train', 'val', 'test'):
+        options += [f'{loader}_dataloader.{option}' for option in (
+            'batch_size=10', 'num_workers=0', 'persistent_workers=False', 'dataset.data_root=data')]
+        if kind:
+            options.append(f'{loader}_dataloader.dataset.type=mmvisionmix.{kind}')
+    out = run_tool(
+        script('mmpretrain', tool), ROOT / f'configs/lkca/{network}-1m_1xb128-100e_{data}.py',
+        '--work-dir', 'work', '--cfg-options', *options, cwd=tmp_path)
+    assert re.search(r'Epoch\(val\) \[1\]\[1/1\]    accuracy/top1: [\d.]+', out)
+    assert (tmp_path / 'work/epoch_1.pth').exists()
 
 
 def test_images_of_the_longer_schedule_are_of_many_sizes(tmp_path):
