@@ -1,0 +1,159 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""What the tools share: configs, models, launchers, and errors in one line.
+
+A tool in a folder beside this file finds it by a line before the import::
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+"""
+import argparse
+import os
+import re
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator, Optional, Sequence
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.device import get_device
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, RUNNERS, DefaultScope
+from mmengine.runner import Runner
+from torch import nn
+
+from mmvisionmix.datasets.availability import check_data
+
+# What starts the processes of a launcher, and leaves these variables to each of them.
+LAUNCHERS = {
+    'none': ('python', ()),
+    'pytorch': ('torchrun, as tools/dist_train.sh and dist_test.sh call it',
+                ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')),
+    'slurm': ('srun, as tools/slurm_train.sh and slurm_test.sh call it',
+              ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST')),
+    'mpi': ('mpirun, with MASTER_ADDR set',
+            ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_SIZE',
+             'MASTER_ADDR')),
+}
+
+
+def add_config_options(parser: argparse.ArgumentParser,
+                       example: str = 'model.backbone.drop_path_rate=0.2') -> None:
+    """Adds ``--cfg-options``, of which ``example`` is one, and ``--traceback``."""
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help=f'settings that override the config, e.g. {example}; lists as key="[a,b]" without '
+        'spaces')
+    parser.add_argument(
+        '--traceback', action='store_true', help='show where an error was raised')
+
+
+@contextmanager
+def errors_in_a_line(traceback: bool = False) -> Iterator[None]:
+    """Ends the program with one line in place of an exception, unless ``traceback`` is wanted.
+
+    Of an error in a data loader's worker, whose message is a stack trace, it tells the reason.
+
+    Raises:
+        SystemExit: In place of any exception.
+    """
+    try:
+        yield
+    except Exception as error:
+        if traceback:
+            raise
+        name = type(error).__name__
+        reason = ' '.join(re.split(rf'\n[\w.]*{name}: ', str(error))[-1].strip().split('\n'))
+        if not isinstance(error, (OSError, ValueError)):  # whose messages speak for themselves
+            reason = f'{name}: {reason}'
+        if 'in DataLoader worker process' in str(error):
+            reason += '; tools/dataset_tools/check_data.py names the bad files'
+        raise SystemExit(f'error: {reason} (--traceback tells where)') from error
+
+
+def read_config(path: str, options: Optional[dict] = None) -> Config:
+    """Reads a config file, with settings that override it.
+
+    Raises:
+        FileNotFoundError: If the file, or one that it is based on, is missing.
+    """
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(options or {})
+    return cfg
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """Builds the model of a config of any codebase for one process, on the CPU, with weights unset.
+
+    A data preprocessor beside the model is put into it; synchronised norms become plain ones.
+    """
+    if cfg.get('data_preprocessor'):
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        return revert_sync_batchnorm(MODELS.build(cfg.model))
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what OpenMMLab's train and test tools have in common."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG_NAME)')
+    add_config_options(parser, 'train_dataloader.batch_size=2 model.backbone.arch=b')
+    parser.add_argument(
+        '--launcher', choices=LAUNCHERS, default='none', help='job launcher (default: none)')
+    parser.add_argument(
+        '--local-rank', '--local_rank', type=int, default=0, help='set by older launchers')
+
+
+def load_config(args: argparse.Namespace, loaders: Sequence[str]) -> Config:
+    """Reads the config of a run, and checks that its processes and its data are there.
+
+    Args:
+        args: Parsed arguments of :func:`add_run_arguments`.
+        loaders: The data loaders that will be used; see :func:`check_data`.
+
+    Returns:
+        The config with ``--cfg-options``, launcher and ``work_dir`` set.
+
+    Raises:
+        FileNotFoundError: If the config file, or data that it reads, are missing.
+        SystemExit: If what a launcher provides, or its GPUs, are missing; says what to do.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    _check_launcher(args.launcher)
+    cfg = read_config(args.config, args.cfg_options)
+    check_data(cfg, loaders)
+    cfg.launcher = args.launcher
+    if args.launcher == 'pytorch' and not torch.cuda.is_available():
+        _distribute_on_cpu(cfg)
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif not cfg.get('work_dir'):
+        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    return cfg
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Builds MMEngine's runner, or what the config's ``runner_type`` names."""
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def _check_launcher(launcher: str) -> None:
+    starter, variables = LAUNCHERS[launcher]
+    missing = [name for name in variables if name not in os.environ]
+    if missing:
+        raise SystemExit(f'error: --launcher {launcher} is for processes started by {starter}; '
+                         f'this one lacks {", ".join(missing)}. For a single process, leave it out')
+    gpus, local_rank = torch.cuda.device_count(), int(os.environ['LOCAL_RANK'])
+    if launcher in ('slurm', 'mpi') and get_device() == 'cpu':
+        raise SystemExit(f'error: --launcher {launcher} needs GPUs, and torch finds none; '
+                         'tools/dist_train.sh and dist_test.sh run on CPUs too')
+    if launcher == 'pytorch' and 0 < gpus <= local_rank:
+        raise SystemExit(f'error: process {local_rank} of this machine finds no GPU of its own: '
+                         f'there are {gpus}; start no more processes than that')
+
+
+def _distribute_on_cpu(cfg: Config) -> None:
+    """Joins the processes by gloo; MMEngine's own launcher gives every process a GPU."""
+    torch.distributed.init_process_group('gloo')
+    wrapper = dict(
+        type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    cfg.model_wrapper_cfg = {**wrapper, **(cfg.get('model_wrapper_cfg') or {})}
