@@ -131,7 +131,8 @@ def draw_scale(part: SubFigure, grid: np.ndarray, scale: Scale) -> None:
     if scale.classes:
         colors = [scale.colors(scale.norm(i)) for i in range(len(scale.classes))]
         part.legend(
-            handles=[Patch(fc=color, ec='gray', label=name) for color, name in zip(colors, scale.classes)],
+            handles=[Patch(fc=color, ec='gray', label=name)
+                     for color, name in zip(colors, scale.classes)],
             title=scale.label, loc='outside right center', frameon=False, fontsize=SMALL,
             title_fontsize=SMALL)
         return
