@@ -1,16 +1,17 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-"""What the tools share: configs, models, launchers, and errors in one line.
+"""What the tools share: configs, models, launchers, tables, and errors in one line.
 
 A tool in a folder beside this file finds it by a line before the import::
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 """
 import argparse
+import io
 import os
 import re
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Optional, Sequence
+from typing import Iterable, Iterator, Optional, Sequence
 
 import torch
 from mmengine.config import Config, DictAction
@@ -18,6 +19,9 @@ from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
+from rich import box
+from rich.console import Console
+from rich.table import Table
 from torch import nn
 
 from mmvisionmix.datasets.availability import check_data
@@ -35,6 +39,29 @@ LAUNCHERS = {
 }
 
 
+def positive_int(text: str) -> int:
+    """Reads a positive integer from the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'must be a positive integer, got {text!r}')
+    return int(text)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown; what looks like rich's markup stays as it is."""
+    found = Table(*header, box=box.MARKDOWN)
+    for row in rows:
+        found.add_row(*row)
+    text = io.StringIO()
+    Console(file=text, width=10000, markup=False, emoji=False, highlight=False).print(found)
+    return '\n'.join(line.rstrip() for line in text.getvalue().strip().splitlines())
+
+
+def add_traceback(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--traceback``, for :func:`errors_in_a_line`."""
+    parser.add_argument(
+        '--traceback', action='store_true', help='show where an error was raised')
+
+
 def add_config_options(parser: argparse.ArgumentParser,
                        example: str = 'model.backbone.drop_path_rate=0.2') -> None:
     """Adds ``--cfg-options``, of which ``example`` is one, and ``--traceback``."""
@@ -42,8 +69,7 @@ def add_config_options(parser: argparse.ArgumentParser,
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
         help=f'settings that override the config, e.g. {example}; lists as key="[a,b]" without '
         'spaces')
-    parser.add_argument(
-        '--traceback', action='store_true', help='show where an error was raised')
+    add_traceback(parser)
 
 
 @contextmanager

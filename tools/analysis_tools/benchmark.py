@@ -16,7 +16,7 @@ A training step is forward, backward and AdamW, with the mean square of the outp
 bfloat16 and float16 it runs under autocast. Memory is what a pass adds to the peak.
 """
 import argparse
-import statistics
+import sys
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -28,22 +28,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from mmengine.device import get_device
 from networks import Images, build
-from timing import (
-    add_options,
-    peak_memory,
-    positive,
-    ratio,
-    spread,
-    table,
-    time_rounds,
-    with_unit,
-    write_rows,
-)
+from timing import MODES, make_parser, markdown, measure, peak_memory, write_rows
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-HEADER = ('images', 'mode', 'network', 'per batch', 'spread', 'images/s', 'memory', 'time over {}')
-MODES = ('inference', 'training')
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from common import errors_in_a_line, positive_int  # noqa: E402  beside this folder
+
 COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
 DTYPES = dict(float32=torch.float32, bfloat16=torch.bfloat16, float16=torch.float16)
 SMALL = Images(1, 64, 64, 'vectors')  # loads libraries before memory is measured
@@ -96,19 +87,14 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor,
     optimizer.step()
 
 
-def measure(names: Sequence[str], images: Images, mode: str, settings: Settings, rounds: int,
-            memory: bool) -> List[dict]:
-    """Times networks in one mode on images of one size: a row each, in seconds and MiB."""
+def measure_networks(names: Sequence[str], images: Images, mode: str, settings: Settings,
+                     rounds: int, memory: bool) -> List[dict]:
+    """Times networks in one mode on images of one size: a row each."""
     runs = {name: prepare(name, images, mode, settings) for name in names}
-    times = time_rounds(runs, rounds, f'{images}, {mode}')
-    rows = []
-    for name, seen in times.items():
-        seconds = statistics.median(seen)
-        rows.append(dict(
-            images._asdict(), mode=mode, network=name, **settings._asdict(), seconds=seconds,
-            spread=spread(seen), images_per_second=images.batch / seconds,
-            mib=added_memory(runs[name], name, images, mode, settings) if memory else None))
-    return rows
+    return measure(
+        runs, images, mode, images.batch, rounds,
+        (lambda name: added_memory(runs[name], name, images, mode, settings)) if memory else None,
+        height=images.height, width=images.width, outputs=images.outputs, **settings._asdict())
 
 
 def added_memory(run: Callable[[], object], name: str, images: Images, mode: str,
@@ -123,28 +109,13 @@ def added_memory(run: Callable[[], object], name: str, images: Images, mode: str
     return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
-def markdown(rows: List[dict], baseline: str) -> str:
-    """All figures as a table, with ratios of times to the baseline's on the same images."""
-    base = {case_of(row): row['seconds'] for row in rows if row['network'] == baseline}
-    lines = [(*case_of(row), f'`{row["network"]}`', with_unit(row['seconds'], 'ms', 1e3),
-              f'{row["spread"] / row["seconds"]:.1%}', f'{row["images_per_second"]:.3g}',
-              with_unit(row['mib'], 'MiB'), ratio(row['seconds'], base[case_of(row)]))
-             for row in rows]
-    return table([cell.format(baseline) for cell in HEADER], lines)
-
-
-def case_of(row: dict) -> Tuple[str, str]:
-    """What the networks of one comparison have in common: images and mode."""
-    return str(Images(*(row[field] for field in Images._fields))), row['mode']
-
-
 def draw(rows: List[dict]) -> Figure:
     """Draws time, and memory where it was measured, over the pixels of an image; a row per mode."""
     figures = {'seconds': 'seconds'}
     if any(row['mib'] for row in rows):
         figures['mib'] = 'MiB that it adds'
     modes = sorted({row['mode'] for row in rows})
-    names = len({row['network'] for row in rows})
+    names = len({row['name'] for row in rows})
     height = 3.6 * len(modes) + .22 * (names + 1)
     figure = Figure(figsize=(5 * len(figures), height), layout='constrained')
     panels = figure.subplots(len(modes), len(figures), squeeze=False)
@@ -159,10 +130,10 @@ def draw(rows: List[dict]) -> Figure:
 
 def draw_panel(ax: Axes, rows: List[dict], field: str) -> None:
     """Draws a curve per network, and a line that grows in proportion to the pixels."""
-    names = list(dict.fromkeys(row['network'] for row in rows))
+    names = list(dict.fromkeys(row['name'] for row in rows))
     for name, marker in zip(names, 'osD^vP*X' * len(names)):
         points = sorted((row['height'] * row['width'], row[field]) for row in rows
-                        if row['network'] == name)
+                        if row['name'] == name)
         ax.plot(*zip(*points), label=name, marker=marker, markersize=4)
     sizes = {row['height'] * row['width']: f'{row["height"]}x{row["width"]}' for row in rows}
     lowest, smallest = min(row[field] for row in rows), min(sizes)
@@ -179,16 +150,17 @@ def read_size(text: str) -> Tuple[int, int]:
     sides = text.split('x')
     if len(sides) != 2:
         raise argparse.ArgumentTypeError(f'must be HEIGHTxWIDTH, got {text!r}')
-    return positive(sides[0]), positive(sides[1])
+    return positive_int(sides[0]), positive_int(sides[1])
 
 
-def add_network_options(parser: argparse.ArgumentParser, rounds: int) -> None:
-    """Adds the options that say which networks are run, on what images and how."""
+def network_parser(description: str, rounds: int) -> argparse.ArgumentParser:
+    """A parser with the options that say which networks are run, on what images and how."""
+    parser = make_parser(description, rounds)
     parser.add_argument('networks', nargs='+', metavar='NETWORK', help='see above')
     parser.add_argument(
         '--sizes', type=read_size, nargs='+', default=[(224, 224)], metavar='HEIGHTxWIDTH',
         help='pixels of the images (default: 224x224)')
-    parser.add_argument('--batch', type=positive, default=4, help='(default: %(default)s)')
+    parser.add_argument('--batch', type=positive_int, default=4, help='(default: %(default)s)')
     parser.add_argument(
         '--outputs', choices=('vectors', 'maps'), default='vectors',
         help='one vector per image, as classifiers need, or four maps (default: vectors)')
@@ -200,7 +172,7 @@ def add_network_options(parser: argparse.ArgumentParser, rounds: int) -> None:
         '--compile', nargs='?', const='default', choices=COMPILE_MODES, metavar='MODE',
         help='by torch.compile, in one of its modes (default, without MODE); on GPUs '
         'reduce-overhead replays CUDA graphs')
-    add_options(parser, rounds)
+    return parser
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
@@ -209,9 +181,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_network_options(parser, rounds=15)
+    """Parses the command line."""
+    parser = network_parser(__doc__, rounds=15)
     parser.add_argument('--memory', action='store_true', help='measure memory too')
     parser.add_argument(
         '--baseline', metavar='NETWORK', help='what ratios refer to (default: the first)')
@@ -232,19 +203,17 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     torch.set_num_threads(args.threads)
     settings = settings_of(args)
     rows: List[dict] = []
-    try:
+    with errors_in_a_line(args.traceback):
         for size in args.sizes:
             for mode in args.modes:
-                rows += measure(args.networks, Images(args.batch, *size, args.outputs), mode,
-                                settings, args.rounds, args.memory)
-    except (ValueError, ImportError, FileNotFoundError) as error:
-        raise SystemExit(f'error: {error}') from error
-    print(f'\n{markdown(rows, args.baseline)}')
-    if args.json:
+                rows += measure_networks(
+                    args.networks, Images(args.batch, *size, args.outputs), mode, settings,
+                    args.rounds, args.memory)
+        print(f'\n{markdown(rows, args.baseline)}')
         write_rows(rows, args.json)
-    if args.plot:
-        args.plot.parent.mkdir(parents=True, exist_ok=True)
-        draw(rows).savefig(args.plot, dpi=120)
+        if args.plot:
+            args.plot.parent.mkdir(parents=True, exist_ok=True)
+            draw(rows).savefig(args.plot, dpi=120)
 
 
 if __name__ == '__main__':

@@ -10,17 +10,21 @@ mmpretrain, mmsegmentation and mmdetection will do, whatever their backbone. No 
 counts are those of mmvisionmix.complexity.
 """
 import argparse
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
-from timing import positive, table
 from torch import Tensor, nn
 
 from mmvisionmix.complexity import COUNTINGS, Complexity, count_complexity, image_size
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from common import add_config_options, errors_in_a_line, positive_int, table  # noqa: E402
 
 HEADER = ('part', 'parameters', 'MACs')
 
@@ -45,7 +49,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         'config', help='config file, or one of an installed package: mmdet::FOLDER/NAME.py')
     parser.add_argument(
-        '--shape', type=positive, nargs='+', metavar='PIXELS',
+        '--shape', type=positive_int, nargs='+', metavar='PIXELS',
         help='height and width of the image, or the side of a square one (default: 800 1280 for '
         'detectors, the training crop for others)')
     parser.add_argument(
@@ -54,9 +58,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         "of matrices; LKCA's as a convolution; not at all (default: %(default)s)")
     parser.add_argument(
         '--deploy', action='store_true', help='count the folded form of the backbone')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-        help='settings that override the config')
+    add_config_options(parser, 'model.backbone.arch=b')
     args = parser.parse_args(argv)
     if args.shape and len(args.shape) > 2:
         parser.error(f'--shape takes one or two numbers, got {len(args.shape)}')
@@ -64,27 +66,23 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 
 def read_config(name: str, options: Optional[dict] = None) -> Config:
-    """Reads a config file, or a config of an installed package.
-
-    Args:
-        name: Path, or ``PACKAGE::FOLDER/NAME.py``.
-        options: Settings that override it.
+    """Reads a config file, or a config ``PACKAGE::FOLDER/NAME.py`` of an installed package.
 
     Raises:
-        SystemExit: If there is none, or it has no ``model.backbone`` or ``default_scope``.
+        ValueError: If there is none, or it has no ``model.backbone`` or ``default_scope``.
     """
     package = name.partition('::')[0]
     if package != name and not find_spec(package):  # MMEngine would install it
-        raise SystemExit(f'error: {name}: the package {package} is not installed')
+        raise ValueError(f'{name}: the package {package} is not installed')
     try:
         cfg = Config.fromfile(name) if package == name else get_config(name)
     except FileNotFoundError as error:
-        raise SystemExit(f'error: config {name} does not exist: {error}') from error
+        raise ValueError(f'config {name} does not exist: {error}') from error
     cfg.merge_from_dict(options or {})
     for key, found in (('default_scope', cfg), ('backbone', cfg.get('model') or {})):
         if not found.get(key):
-            raise SystemExit(f'error: {name} has no {key}; it must be a whole config of '
-                             'mmpretrain, mmsegmentation or mmdetection')
+            raise ValueError(f'{name} has no {key}; it must be a whole config of mmpretrain, '
+                             'mmsegmentation or mmdetection')
     return cfg
 
 
@@ -92,33 +90,31 @@ def read_size(cfg: Config, shape: Optional[Sequence[int]]) -> Tuple[int, int]:
     """Height and width of the image from ``--shape``, or else from the config.
 
     Raises:
-        SystemExit: If the config does not tell.
+        ValueError: If the config does not tell.
     """
     if shape:
         return shape[0], shape[-1]
     try:
         return image_size(cfg)
     except (AttributeError, ValueError) as error:  # also of a config that does not train
-        raise SystemExit(f'error: {error}; give --shape HEIGHT WIDTH') from error
+        raise ValueError(f'{error}; give --shape HEIGHT WIDTH') from error
 
 
-def count_parts(cfg: Config, size: Tuple[int, int], counting: str = 'literal',
-                deploy: bool = False) -> Tuple[Complexity, Complexity]:
+def count_parts(cfg: Config, size: Tuple[int, int], counting: str,
+                deploy: bool) -> Tuple[Complexity, Complexity]:
     """Counts a config's network, and its backbone alone.
 
-    Args:
-        cfg: A config.
-        size: Height and width of the image.
-        counting: As in :func:`count_complexity`.
-        deploy: Whether to fold the backbone first.
-
-    Returns:
-        Both counts.
+    Raises:
+        ValueError: If the network does not run on an image alone.
     """
     model = dict(type='BackboneAlone', backbone=cfg.model.backbone)
     alone = Config(dict(default_scope=cfg.default_scope, model=model))
-    network, backbone = (
-        count_complexity(found, counting, deploy, size) for found in (cfg, alone))
+    try:
+        network, backbone = (
+            count_complexity(found, counting, deploy, size) for found in (cfg, alone))
+    except (AssertionError, TypeError) as error:
+        raise ValueError('the network does not run on an image alone, as some with queries do not, '
+                         f'and is not counted: {error!r}') from error
     return network, backbone
 
 
@@ -141,19 +137,15 @@ def short(macs: int) -> str:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Prints the table of a config."""
     args = parse_args(argv)
-    cfg = read_config(args.config, args.cfg_options)
-    size = read_size(cfg, args.shape)
-    try:
-        network, backbone = count_parts(cfg, size, args.counting, args.deploy)
-    except (AssertionError, TypeError) as error:
-        raise SystemExit(
-            f'error: {args.config}: the network does not run on an image alone, as some with '
-            f'queries do not, and is not counted: {error!r}') from error
+    with errors_in_a_line(args.traceback):
+        cfg = read_config(args.config, args.cfg_options)
+        size = read_size(cfg, args.shape)
+        parts = rows(*count_parts(cfg, size, args.counting, args.deploy))
     form = f', {"deployed, " if args.deploy else ""}counting {args.counting}'
-    if not cfg.model.backbone.type.startswith('mmvisionmix.'):
+    if 'mmvisionmix.' not in str(cfg.model.backbone.type):
         form = ''  # there is but one
     print(f'{args.config}\nimage of {size[0]} x {size[1]} pixels{form}\n')
-    print(table(HEADER, rows(network, backbone)))
+    print(table(HEADER, parts))
     print('\nMACs are multiply-adds; FLOPs are twice as many.')
 
 

@@ -11,12 +11,13 @@
 - ``timm:pvt_v2_b0``: a peer from timm, folded where timm can
 - ``mmpretrain:resnet50_8xb32_in1k``: a peer from mmpretrain
 """
+import sys
+from pathlib import Path
 from typing import Callable, Dict, NamedTuple, Type
 
 import torch
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from mmvisionmix.export import OnnxModel, to_onnx
@@ -28,6 +29,9 @@ from mmvisionmix.models import (
     MCGANet,
     switch_to_deploy,
 )
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from common import build_model, read_config  # noqa: E402  beside this folder
 
 FAMILIES: Dict[str, Type[BaseBackbone]] = dict(
     dualformer=DualFormer, linglo=LinGlo, lkca=LKCAViT, mcganet=MCGANet)
@@ -118,14 +122,12 @@ class Pooling(nn.Module):
 def _build_of_config(path: str, form: str, images: Images) -> nn.Module:
     if form not in ('', 'backbone', 'onnx', 'plain'):
         raise ValueError(f'of {path} there are @backbone, @onnx and @plain, not @{form}')
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     if 'img_size' in cfg.model.backbone:
         cfg.model.backbone.img_size = (images.height, images.width)
-    if cfg.get('data_preprocessor'):
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        model = MODELS.build(cfg.model.backbone if form == 'backbone' else cfg.model)
-    return revert_sync_batchnorm(model)
+    if form == 'backbone':
+        cfg = Config(dict(model=cfg.model.backbone, default_scope=cfg.get('default_scope')))
+    return build_model(cfg)
 
 
 def _own_backbone_in(model: nn.Module) -> bool:

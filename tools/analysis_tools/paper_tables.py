@@ -20,6 +20,9 @@ from mmengine.config import Config
 from mmvisionmix import config_path
 from mmvisionmix.complexity import count_complexity
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from common import table  # noqa: E402  beside this folder
+
 PUBLISHED = Path(__file__).resolve().parent / 'published'
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'model_zoo.md'
 HEADER = ('config', 'parameters', 'paper', 'error', 'MACs', 'paper', 'error')
@@ -79,9 +82,11 @@ class Line(NamedTuple):
             _leaves(self.parameters, row.parameters, row.tolerance, row.rounding[0])
             or _leaves(self.macs, row.macs, macs_tolerance, row.rounding[1]))
 
-    def __str__(self) -> str:
-        return _table_row([self.row.config, *_figures(self.parameters, self.row.parameters),
-                           *_figures(self.macs, self.row.macs)])
+    @property
+    def cells(self) -> List[str]:
+        """What stands in the table."""
+        return [self.row.config, *_figures(self.parameters, self.row.parameters),
+                *_figures(self.macs, self.row.macs)]
 
 
 def _leaves(counted: Sequence[float], published: Optional[float], tolerance: float,
@@ -90,24 +95,16 @@ def _leaves(counted: Sequence[float], published: Optional[float], tolerance: flo
         abs(counted[-1] - published) > max(tolerance * published, rounding))
 
 
-def _error(counted: Sequence[float], published: float) -> float:
-    return counted[-1] / published - 1
-
-
 def _figures(counted: Sequence[float], published: Optional[float]) -> List[str]:
-    paper = (
-        [_short(published, exact=True), f'{_error(counted, published):+.1%}'] if published else
-        ['', ''])
+    paper = ['', '']
+    if published:
+        paper = [_short(published, exact=True), f'{counted[-1] / published - 1:+.1%}']
     return [*map(_short, counted), *paper]
 
 
 def _short(millions: float, exact: bool = False) -> str:
     unit, value = ('G', millions / 1e3) if millions >= 1e3 else ('M', millions)
     return f'{value:g}{unit}' if exact else f'{value:.4g}{unit}'
-
-
-def _table_row(cells: Sequence[str]) -> str:
-    return f'| {" | ".join(cells)} |'
 
 
 def count(row: Row) -> Line:
@@ -130,22 +127,22 @@ def read_papers() -> Dict[str, dict]:
 
 def count_tables(paper: dict) -> Dict[str, List[Line]]:
     """Counts all rows of a paper, by the titles of its tables."""
-    common = ('deployed', 'rounding', 'size')
-    return {
-        table['title']: [
-            count(Row(**row, **{key: table[key] for key in common if key in table}))
-            for row in table['rows']]
-        for table in paper['tables']
-    }
+    return {part['title']: [count(row) for row in rows_of(part)] for part in paper['tables']}
+
+
+def rows_of(part: dict) -> List[Row]:
+    """The rows of a table, with what it says of them all."""
+    common = {key: part[key] for key in ('deployed', 'rounding', 'size') if key in part}
+    return [Row(**row, **common) for row in part['rows']]
 
 
 def render(paper: dict, counted: Dict[str, List[Line]]) -> str:
     """Writes a paper's tables in Markdown."""
     parts = [f'## {paper["title"]}']
-    for table in paper['tables']:
-        header = DEPLOYED_HEADER if table.get('deployed') else HEADER
-        lines = [_table_row(header), f'|{"---|" * len(header)}', *map(str, counted[table['title']])]
-        parts += [f'### {table["title"]}', table['note'].strip(), '\n'.join(lines)]
+    for part in paper['tables']:
+        lines = table(DEPLOYED_HEADER if part.get('deployed') else HEADER,
+                      [line.cells for line in counted[part['title']]])
+        parts += [f'### {part["title"]}', part['note'].strip(), lines]
     return '\n\n'.join(parts)
 
 
@@ -162,14 +159,14 @@ def insert(page: str, name: str, text: str) -> str:
     return pattern.sub(lambda _: f'{begin}\n\n{text}\n\n{end}', page)
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = sorted(read_papers())
     parser.add_argument('papers', nargs='*', metavar='PAPER', help=f'of {", ".join(names)}')
     parser.add_argument('--write', action='store_true', help=f'write into {PAGE.name}')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     unknown = set(args.papers) - set(names)
     if unknown:
         parser.error(f'no paper {", ".join(sorted(unknown))}; there are {", ".join(names)}')
@@ -177,9 +174,9 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> int:
+def main(argv: Optional[Sequence[str]] = None) -> int:
     """Prints or writes the tables; returns the exit code."""
-    args = parse_args()
+    args = parse_args(argv)
     papers, missed = read_papers(), []
     for name in args.papers:
         counted = count_tables(papers[name])
@@ -191,7 +188,7 @@ def main() -> int:
             print(text)
         missed += [line for lines in counted.values() for line in lines if line.misses]
     for line in missed:
-        print(f'outside its tolerance: {line}', file=sys.stderr)
+        print(f'outside its tolerance: {" | ".join(line.cells)}', file=sys.stderr)
     return bool(missed)
 
 

@@ -14,6 +14,7 @@ memory than --budget for the matrices, or more time than --patience, is left out
 import argparse
 import json
 import math
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -22,19 +23,14 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
-from timing import (
-    add_options,
-    peak_memory,
-    positive,
-    table,
-    time_interleaved,
-    with_unit,
-    write_rows,
-)
+from timing import make_parser, peak_memory, time_interleaved, with_unit, write_rows
 from torch import Tensor, nn
 
 from mmvisionmix.models import LinGlo
 from mmvisionmix.models.layers import SelfAttention
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from common import errors_in_a_line, positive_int, table  # noqa: E402  beside this folder
 
 SLOW_ROUNDS = 2  # of a network that takes longer than timing.SLOW
 SMALL = 32, 1  # pixels and images that load libraries
@@ -206,12 +202,12 @@ def draw_panel(ax: Axes, rows: List[dict], field: str, scale: float, title: str)
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Parses the command line."""
+    parser = make_parser(__doc__, rounds=5)
     parser.add_argument(
-        '--sizes', type=positive, nargs='+', default=[224, 384, 512, 640, 768, 896, 1024],
+        '--sizes', type=positive_int, nargs='+', default=[224, 384, 512, 640, 768, 896, 1024],
         help='sides of the input in pixels (default: %(default)s)')
-    parser.add_argument('--batch', type=positive, default=16, help='(default: %(default)s)')
+    parser.add_argument('--batch', type=positive_int, default=16, help='(default: %(default)s)')
     parser.add_argument(
         '--budget', type=float, default=8., metavar='GIB',
         help='largest memory of the N x N matrices, logits and weights (default: %(default)s)')
@@ -223,7 +219,6 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help='picture (default: %(default)s)')
     parser.add_argument(
         '--draw', type=Path, metavar='FILE', help='draw what --json wrote; nothing is run')
-    add_options(parser, rounds=5)
     return parser.parse_args(argv)
 
 
@@ -231,13 +226,13 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Draws the picture that the command line asks for, and prints its figures."""
     args = parse_args(argv)
     torch.set_num_threads(args.threads)
-    drawn = args.draw and json.loads(args.draw.read_text(encoding='utf-8'))
-    rows = drawn or measure_all(args)
-    if args.json:
+    with errors_in_a_line(args.traceback):
+        drawn = args.draw and json.loads(args.draw.read_text(encoding='utf-8'))
+        rows = drawn or measure_all(args)
         write_rows(rows, args.json)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    draw(rows).savefig(args.out, dpi=150)
-    print(f'\n{markdown(rows)}\n\n{args.out}')
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        draw(rows).savefig(args.out, dpi=150)
+        print(f'\n{markdown(rows)}\n\n{args.out}')
 
 
 if __name__ == '__main__':

@@ -13,13 +13,15 @@ benchmark.py, which lies beside this file.
 """
 import argparse
 import math
+import sys
 from functools import partial
+from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import torch
-from benchmark import Settings, add_network_options, prepare, settings_of
+from benchmark import Settings, network_parser, prepare, settings_of
 from networks import Images
-from timing import table, time_interleaved, with_unit, write_rows
+from timing import time_interleaved, with_unit, write_rows
 from torch import Tensor
 from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEventAvg
@@ -28,8 +30,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
 
-HEADER = ('images', 'mode', 'network', 'multiply-adds', 'moved', 'time', 'floor', 'floor of time')
-KIND_HEADER = ('network', 'operators', 'time', 'of all', 'floor')
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from common import errors_in_a_line, table  # noqa: E402  beside this folder
+
+HEADER = ('case', 'mode', 'name', 'multiply-adds', 'moved', 'time', 'floor', 'floor of time')
+KIND_HEADER = ('case', 'mode', 'name', 'operators', 'time', 'of all', 'floor')
 # Operators by what is in their names, in the order in which it is looked for.
 KINDS = {
     'convolutions': ('conv', ),
@@ -153,7 +158,6 @@ def examine(name: str, images: Images, mode: str, settings: Settings, machine: M
             rounds: int) -> dict:
     """Counts, times and profiles one network."""
     run = prepare(name, images, mode, settings)
-    run()  # fills what layers keep for inference
     # Inference mode would hide the operators that a composed one stands for.
     plainly = partial(getattr(run.func, '__wrapped__', run.func), *run.args)
     with torch.set_grad_enabled(mode == 'training'), Ledger(machine) as ledger:
@@ -164,18 +168,17 @@ def examine(name: str, images: Images, mode: str, settings: Settings, machine: M
     kinds = {kind: dict(seconds=own * scale, floor=ledger.work.get(kind, Work()).floor)
              for kind, own in shares.items()}
     total = sum(ledger.work.values(), Work())
-    return dict(images._asdict(), mode=mode, network=name, seconds=seconds, kinds=kinds,
+    return dict(case=str(images), mode=mode, name=name, seconds=seconds, kinds=kinds,
                 **total._asdict())
 
 
 def markdown(rows: List[dict]) -> str:
     """A table of networks, and one of the kinds of operators in each."""
-    networks = [(str(Images(*(row[field] for field in Images._fields))), row['mode'],
-                 f'`{row["network"]}`', with_unit(row['macs'], 'G', 1e-9),
+    networks = [(row['case'], row['mode'], f'`{row["name"]}`', with_unit(row['macs'], 'G', 1e-9),
                  with_unit(row['bytes'], 'GB', 1e-9), with_unit(row['seconds'], 'ms', 1e3),
                  with_unit(row['floor'], 'ms', 1e3), f'{row["floor"] / row["seconds"]:.0%}')
                 for row in rows]
-    kinds = [(f'`{row["network"]}`, {row["mode"]}, {row["height"]} x {row["width"]}', kind,
+    kinds = [(row['case'], row['mode'], f'`{row["name"]}`', kind,
               with_unit(own['seconds'], 'ms', 1e3), f'{own["seconds"] / row["seconds"]:.0%}',
               with_unit(own['floor'], 'ms', 1e3))
              for row in rows for kind, own in row['kinds'].items()
@@ -184,10 +187,8 @@ def markdown(rows: List[dict]) -> str:
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_network_options(parser, rounds=10)
-    return parser.parse_args(argv)
+    """Parses the command line."""
+    return network_parser(__doc__, rounds=10).parse_args(argv)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -198,17 +199,12 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     machine = measure_machine(settings)
     print(f'A matrix product does {machine.macs / 1e9:.3g} G multiply-adds a second, a copy moves '
           f'{machine.bytes / 1e9:.3g} GB.')
-    rows = []
-    try:
-        for size in args.sizes:
-            for mode in args.modes:
-                for name in args.networks:
-                    images = Images(args.batch, *size, args.outputs)
-                    rows.append(examine(name, images, mode, settings, machine, args.rounds))
-    except (ValueError, ImportError, FileNotFoundError) as error:
-        raise SystemExit(f'error: {error}') from error
-    print(f'\n{markdown(rows)}')
-    if args.json:
+    with errors_in_a_line(args.traceback):
+        rows = [
+            examine(name, Images(args.batch, *size, args.outputs), mode, settings, machine,
+                    args.rounds)
+            for size in args.sizes for mode in args.modes for name in args.networks]
+        print(f'\n{markdown(rows)}')
         write_rows(rows, args.json)
 
 

@@ -60,11 +60,13 @@ class Sheet(NamedTuple):
         rows: Panels, None where there is none; rows may differ in length.
         labels: What stands left of each row.
         scale: Of all panels that are no pictures.
+        inches: Side of a panel.
     """
     title: str
     rows: Sequence[Sequence[Optional[Panel]]]
     labels: Sequence[str]
     scale: Scale
+    inches: float = PANEL_INCHES
 
     @property
     def columns(self) -> int:
@@ -75,7 +77,7 @@ class Sheet(NamedTuple):
     def height(self) -> float:
         """Height in inches, with the titles over panels."""
         titled = sum(any(panel and panel.title for panel in row) for row in self.rows)
-        return TITLE_INCHES + len(self.rows) * PANEL_INCHES + titled * 0.2
+        return TITLE_INCHES + len(self.rows) * self.inches + titled * 0.2
 
 
 def draw(sheets: Sequence[Sheet]) -> Figure:
@@ -87,7 +89,7 @@ def draw(sheets: Sequence[Sheet]) -> Figure:
     Returns:
         The figure, to be saved.
     """
-    width = max(sheet.columns for sheet in sheets) * PANEL_INCHES + SCALE_INCHES + 0.6
+    width = max(sheet.columns * sheet.inches for sheet in sheets) + SCALE_INCHES + 0.6
     width = max(width, 5.)
     heights = [sheet.height for sheet in sheets]
     figure = Figure(figsize=(width, sum(heights)), layout='constrained')
@@ -129,7 +131,8 @@ def draw_scale(part: SubFigure, grid: np.ndarray, scale: Scale) -> None:
     if scale.classes:
         colors = [scale.colors(scale.norm(i)) for i in range(len(scale.classes))]
         part.legend(
-            handles=[Patch(fc=color, label=name) for color, name in zip(colors, scale.classes)],
+            handles=[Patch(fc=color, ec='gray', label=name)
+                     for color, name in zip(colors, scale.classes)],
             title=scale.label, loc='outside right center', frameon=False, fontsize=SMALL,
             title_fontsize=SMALL)
         return

@@ -30,15 +30,17 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from options import add_image_options, counting_number, make_parser, position_in, refusing
 from subjects import (
     DEFAULT_SIZE,
     NO_CHECKPOINT,
     Subject,
+    add_image_options,
     choose_layers,
     label_of,
     load_subject,
+    make_parser,
     normalise,
+    position_in,
     read_image,
 )
 from torch import Tensor, nn
@@ -51,7 +53,9 @@ from mmvisionmix.visualization import (
     fourier_amplitude,
 )
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'analysis_tools'))
+from common import add_traceback, errors_in_a_line, positive_int  # noqa: E402  beside this folder
 from networks import Images, build  # noqa: E402  beside the tools that time networks
 
 VIEWS = ('erf', 'fourier', 'similarity')
@@ -66,11 +70,12 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--what', choices=VIEWS, default='erf', help='see above (default: %(default)s)')
     parser.add_argument(
-        '--samples', type=counting_number, default=16,
+        '--samples', type=positive_int, default=16,
         help='random images of the receptive field (default: %(default)s)')
     add_image_options(
         parser, position='that similarity is to',
         layers='most maps of similarity, the last of each stage or evenly spread')
+    add_traceback(parser)
     return parser.parse_args(argv)
 
 
@@ -193,7 +198,7 @@ def picture_of(args: argparse.Namespace) -> Tuple[Figure, str]:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Draws the picture that the command line asks for."""
     args = parse_args(argv)
-    with refusing('feature_panels.py'):
+    with errors_in_a_line(args.traceback):
         figure, title = picture_of(args)
     save(figure, args.out)
     print(f'{title}: {args.out}')

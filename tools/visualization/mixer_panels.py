@@ -18,6 +18,7 @@ side, to see how a training proceeds. What can be seen depends on the backbone:
 from __future__ import annotations
 
 import argparse
+import sys
 from itertools import zip_longest
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence
@@ -27,12 +28,23 @@ import torch
 from drawing import Panel, Scale, Sheet, draw, save
 from matplotlib import colormaps
 from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
-from options import add_cfg_options, add_image_options, make_parser, position_in, refusing
-from subjects import NO_CHECKPOINT, Subject, choose_layers, label_of, load_subject
+from subjects import (
+    NO_CHECKPOINT,
+    Subject,
+    add_image_options,
+    choose_layers,
+    label_of,
+    load_subject,
+    make_parser,
+    position_in,
+)
 from torch import Tensor
 
 from mmvisionmix.visualization import VIEWS, kernels, mixing_rows, views_of
 from mmvisionmix.visualization.mixers import MAPS
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from common import add_config_options, errors_in_a_line  # noqa: E402  beside this folder
 
 Maps = Dict[str, Tensor]
 MOST_COLUMNS = 8
@@ -68,7 +80,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         parser, position='whose token rows are of',
         layers='most layers to draw, the last of each stage or evenly spread; kernels are all '
         'drawn')
-    add_cfg_options(parser, 'model.backbone.arch=b')
+    add_config_options(parser, 'model.backbone.arch=b')
     args = parser.parse_args(argv)
     if args.head < 0:
         parser.error(f'--head must be at least 0, got {args.head}')
@@ -252,7 +264,7 @@ def make_sheets(args: argparse.Namespace) -> List[Sheet]:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Draws the picture that the command line asks for."""
     args = parse_args(argv)
-    with refusing('mixer_panels.py'), torch.no_grad():
+    with errors_in_a_line(args.traceback), torch.no_grad():
         sheets = make_sheets(args)
     save(draw(sheets), args.out)
     random = ', of random weights' if set(args.checkpoints) == {NO_CHECKPOINT} else ''

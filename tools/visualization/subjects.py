@@ -1,11 +1,13 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-"""Networks and images to be looked at: the backbones of configs, and files as they see them."""
+"""Networks and images to be looked at: options, backbones of configs, files as these see them."""
 
 from __future__ import annotations
 
+import argparse
 import math
 import pickle
 import re
+import sys
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -13,14 +15,15 @@ import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
 from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
 from mmvisionmix.datasets.image_files import read_fault
 from mmvisionmix.models import BaseBackbone
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from common import build_model, positive_int, read_config  # noqa: E402
 
 NO_CHECKPOINT = 'none'
 DEFAULT_SIZE = 224
@@ -41,6 +44,56 @@ class Subject(NamedTuple):
     backbone: nn.Module
     images: Tensor
     picture: np.ndarray
+
+
+def make_parser(description: str, out: str) -> argparse.ArgumentParser:
+    """A parser with ``--out``, the picture's file.
+
+    Args:
+        description: What stands at the top of the tool.
+        out: Name of the picture where none is given.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        '--out', type=Path, default=Path(out), help='picture (default: %(default)s)')
+    return parser
+
+
+def add_image_options(parser: argparse.ArgumentParser, position: str, layers: str) -> None:
+    """Adds how an image is scaled, and what of it and of the network is drawn.
+
+    Args:
+        parser: Gets ``--position``, ``--layers`` and ``--size``.
+        position: What the pixel at the position is for.
+        layers: What is counted, and how some are chosen.
+    """
+    parser.add_argument(
+        '--position', nargs=2, type=int, metavar=('ROW', 'COLUMN'),
+        help=f'pixel of the scaled image {position} (default: its centre)')
+    parser.add_argument(
+        '--layers', type=positive_int, default=4, metavar='N',
+        help=f'{layers} (default: %(default)s)')
+    parser.add_argument(
+        '--size', nargs=2, type=positive_int, metavar=('H', 'W'),
+        help="scale and crop the image to as many pixels (default: the config's, else 224 224)")
+
+
+def position_in(args: argparse.Namespace, size: Sequence[int]) -> Tuple[float, float]:
+    """The middle of the pixel at ``--position``, as parts of an image's height and width.
+
+    Args:
+        args: With the position.
+        size: Height and width of the image in pixels.
+
+    Raises:
+        ValueError: If it is outside the image.
+    """
+    height, width = size
+    row, col = args.position or (height // 2, width // 2)
+    if not (0 <= row < height and 0 <= col < width):
+        raise ValueError(f'--position {row} {col} is outside the image of {height} x {width}')
+    return (row + 0.5) / height, (col + 0.5) / width
 
 
 def load_subject(config: str, checkpoint: str, image: str, size: Optional[Sequence[int]] = None,
@@ -83,9 +136,7 @@ def load_config(config: str, checkpoint: str, options: Optional[dict] = None) ->
         FileNotFoundError: If it is missing, or its checkpoint is.
     """
     check_files(config, *([] if checkpoint == NO_CHECKPOINT else [checkpoint]))
-    cfg = Config.fromfile(config)
-    cfg.merge_from_dict(options or {})
-    return cfg
+    return read_config(config, options)
 
 
 def load_model(cfg: Config, checkpoint: str) -> nn.Module:
@@ -94,11 +145,8 @@ def load_model(cfg: Config, checkpoint: str) -> nn.Module:
     Raises:
         ValueError: If the file is no checkpoint of the model, or holds values that are not finite.
     """
-    if cfg.get('data_preprocessor'):
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    model = build_model(cfg)
     model.eval()  # of which some networks of the codebases return nothing
     if checkpoint != NO_CHECKPOINT:
         try:

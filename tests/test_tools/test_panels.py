@@ -1,20 +1,22 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-"""The pictures of tools/visualization/mixer_panels.py and feature_panels.py."""
-import re
-import runpy
-import shlex
-import sys
-from pathlib import Path
+"""The pictures of tools/visualization, and what they are made of."""
+import math
 
+import feature_panels
+import mixer_panels
 import numpy as np
 import pytest
+import segmentation_panels
 import torch
+from drawing import draw
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
+from subjects import load_subject
 
-ROOT = Path(__file__).resolve().parents[2]
-TOOLS = ROOT / 'tools/visualization'
+from demo_data import CLASSES, PALETTE, SceneRecipe, write_ade20k
+
+CONSTANT = 4  # the class that the tiny segmentor always predicts
 PYRAMID = dict(embed_dims=(8, 16), depths=(1, 2), num_heads=(1, 2), mlp_ratios=(2, 2))
 BACKBONES = dict(
     lkca=dict(type='mmvisionmix.LKCAViT', img_size=32, patch_size=8,
@@ -40,17 +42,6 @@ SHOWN = dict(
 
 
 @pytest.fixture(scope='module')
-def tools():
-    """The tools, which import what lies beside them."""
-    sys.path.insert(0, str(TOOLS))
-    try:
-        yield {name: runpy.run_path(str(TOOLS / f'{name}_panels.py'))
-               for name in ('mixer', 'feature')}
-    finally:
-        sys.path.remove(str(TOOLS))
-
-
-@pytest.fixture(scope='module')
 def workspace(tmp_path_factory):
     """A photograph, and a config and a checkpoint of a tiny classifier per backbone."""
     folder = tmp_path_factory.mktemp('mixers')
@@ -72,35 +63,31 @@ def workspace(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def mixer_panels(tools, workspace, monkeypatch):
+@pytest.fixture(autouse=True)
+def in_workspace(workspace, monkeypatch):
     monkeypatch.chdir(workspace)
-    return lambda *args: tools['mixer']['main'](list(map(str, args)))
 
 
-@pytest.fixture
-def feature_panels(tools, workspace, monkeypatch):
-    monkeypatch.chdir(workspace)
-    return lambda *args: tools['feature']['main']([*map(str, args)])
+def run(tool, *args):
+    tool.main(list(map(str, args)))
 
 
-def sheets_of(tools, *args):
-    return tools['mixer']['make_sheets'](tools['mixer']['parse_args'](list(map(str, args))))
+def sheets_of(*args):
+    return mixer_panels.make_sheets(mixer_panels.parse_args(list(map(str, args))))
 
 
 @pytest.mark.parametrize('name', SHOWN)
-def test_draws_what_the_mixers_of_a_backbone_weigh(mixer_panels, tmp_path, capsys, name):
+def test_draws_what_the_mixers_of_a_backbone_weigh(tmp_path, capsys, name):
     out = tmp_path / 'new folder' / 'a.png'
-    mixer_panels(f'{name}.py', f'{name}.pth', 'photo.png', '--out', out, '--size', 32, 48)
+    run(mixer_panels, f'{name}.py', f'{name}.pth', 'photo.png', '--out', out, '--size', 32, 48)
     assert f'{SHOWN[name]}: {out}' in capsys.readouterr().out
     with Image.open(out) as picture:
         pixels = np.asarray(picture.convert('RGB'))
     assert min(pixels.shape[:2]) > 100 and pixels.std() > 10
 
 
-def test_panels_hold_the_values_of_layers_of_the_checkpoint(tools, workspace, monkeypatch):
-    monkeypatch.chdir(workspace)
-    kernels, rows = sheets_of(tools, 'lkca.py', 'lkca.pth', 'photo.png', '--layers', 2,
+def test_panels_hold_the_values_of_layers_of_the_checkpoint():
+    kernels, rows = sheets_of('lkca.py', 'lkca.pth', 'photo.png', '--layers', 2,
                               '--position', 30, 3)
     state = torch.load('lkca.pth')['state_dict']
     panels = [panel for row in kernels.rows for panel in row]
@@ -114,23 +101,21 @@ def test_panels_hold_the_values_of_layers_of_the_checkpoint(tools, workspace, mo
     assert rows.rows[0][0].mark == (30.5 / 32, 3.5 / 32)
 
 
-def test_weights_are_powers_of_two_of_their_mean(tools, workspace, monkeypatch):
-    monkeypatch.chdir(workspace)
-    sheet, = sheets_of(tools, 'linglo.py', 'linglo.pth', 'photo.png', '--size', 32, 32)
+def test_weights_are_powers_of_two_of_their_mean():
+    sheet, = sheets_of('linglo.py', 'linglo.pth', 'photo.png', '--size', 32, 32)
     assert list(sheet.labels) == ['stage 1, block 1', 'stage 2, block 2']
     assert [len(row) for row in sheet.rows] == [2, 3]  # heads, after the image
     for row in sheet.rows:
         for panel in row[1:]:
             assert (2.**panel.values).mean() == pytest.approx(1, rel=1e-5)
-    _, sheet = sheets_of(tools, 'mcganet.py', 'mcganet.pth', 'photo.png', '--size', 32, 32)
+    _, sheet = sheets_of('mcganet.py', 'mcganet.pth', 'photo.png', '--size', 32, 32)
     assert sheet.labels[1] == 'stage 1, block 1\n5x5'
     mean = np.mean([2.**panel.values for panel in sheet.rows[1][1:]], 0)
     assert np.allclose(mean, 1, rtol=1e-5)
 
 
-def test_checkpoints_of_a_training_are_side_by_side(tools, workspace, monkeypatch):
-    monkeypatch.chdir(workspace)
-    sheet, = sheets_of(tools, 'dualformer.py', 'none', 'dualformer.pth', 'photo.png',
+def test_checkpoints_of_a_training_are_side_by_side():
+    sheet, = sheets_of('dualformer.py', 'none', 'dualformer.pth', 'photo.png',
                        '--size', 64, 64, '--head', 1)
     assert sheet.title == 'Partitions, head 2'
     assert [panel.title for panel in sheet.rows[0]] == ['image', 'none', 'dualformer']
@@ -138,9 +123,8 @@ def test_checkpoints_of_a_training_are_side_by_side(tools, workspace, monkeypatc
     assert sheet.scale.classes == ('0', '1', '2', '3')
 
 
-def test_rows_of_a_vit_are_beside_those_of_lkca(tools, workspace, monkeypatch):
-    monkeypatch.chdir(workspace)
-    sheet, = sheets_of(tools, 'lkca.py', 'none', 'photo.png', '--what', 'rows', '--beside',
+def test_rows_of_a_vit_are_beside_those_of_lkca():
+    sheet, = sheets_of('lkca.py', 'none', 'photo.png', '--what', 'rows', '--beside',
                        'vit.py', 'vit.pth', '--layers', 3)
     assert [panel and panel.title for panel in sheet.rows[0]] == [
         'image', 'lkca\nblock 1', 'vit\nblock 1']
@@ -149,36 +133,24 @@ def test_rows_of_a_vit_are_beside_those_of_lkca(tools, workspace, monkeypatch):
     assert (sheet.rows[0][1].values == 0).all()  # a kernel starts at zero
 
 
-def test_images_reach_the_backbone_as_the_config_has_them(tools, workspace, monkeypatch):
-    monkeypatch.chdir(workspace)
-    load = tools['mixer']['load_subject']
+def test_images_reach_the_backbone_as_the_config_has_them():
     rgb = np.asarray(Image.open('photo.png'))[4:36, 14:46]  # 40 x 60, cropped to 32 x 32
     Image.fromarray(np.ascontiguousarray(rgb)).save('crop.png')
-    subject = load('lkca.py', 'none', 'crop.png')
+    subject = load_subject('lkca.py', 'none', 'crop.png')
     mean, std = np.array([100, 110, 120]), np.array([50, 60, 70])
     assert (subject.picture == rgb).all()
     assert np.allclose(subject.images[0].permute(1, 2, 0), (rgb - mean) / std, atol=1e-5)
     arrays = dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='PackInputs')])))
     options = {'data_preprocessor.to_rgb': False, **arrays}  # as of CIFAR, RGB already
-    subject = load('lkca.py', 'none', 'crop.png', options=options)
+    subject = load_subject('lkca.py', 'none', 'crop.png', options=options)
     assert np.allclose(subject.images[0].permute(1, 2, 0), (rgb - mean) / std, atol=1e-5)
 
 
-def test_models_without_preprocessing_get_imagenets(tools, workspace, tmp_path, monkeypatch):
-    monkeypatch.chdir(workspace)
-    Config(dict(model=BACKBONES['linglo'])).dump(tmp_path / 'bare.py')
-    subject = tools['mixer']['load_subject'](str(tmp_path / 'bare.py'), 'none', 'photo.png')
-    mean, std = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
-    assert np.allclose(subject.images[0].permute(1, 2, 0), (subject.picture - mean) / std,
-                       atol=1e-5)
-
-
-def test_images_are_scaled_to_cover_the_size_and_cropped(tools, workspace, monkeypatch):
-    monkeypatch.chdir(workspace)
+def test_images_are_scaled_to_cover_the_size_and_cropped():
     left = np.zeros((20, 40, 3), np.uint8)
     left[:, :20] = 255
     Image.fromarray(left).save('left.png')
-    subject = tools['mixer']['load_subject']('lkca.py', 'none', 'left.png', (40, 40))
+    subject = load_subject('lkca.py', 'none', 'left.png', (40, 40))
     assert subject.picture.shape == (40, 40, 3)
     assert subject.picture[:, :16].min() > 250 and subject.picture[:, 24:].max() < 5
 
@@ -201,38 +173,36 @@ def test_images_are_scaled_to_cover_the_size_and_cropped(tools, workspace, monke
     (('lkca.py', 'none', 'photo.png', '--position', '32', '0'), 'outside the image of 32 x 32'),
     (('mcganet.py', 'none', 'mcganet.pth', 'photo.png'), 'give one checkpoint'),
 ])
-def test_what_cannot_be_drawn_is_refused_with_the_reason(mixer_panels, tmp_path, args, message):
-    with pytest.raises(SystemExit, match=f'mixer_panels.py: .*{message}'):
-        mixer_panels(*args, '--out', tmp_path / 'a.png')
+def test_what_cannot_be_drawn_is_refused_with_the_reason(tmp_path, args, message):
+    with pytest.raises(SystemExit, match=f'^error: .*{message}'):
+        run(mixer_panels, *args, '--out', tmp_path / 'a.png')
     assert not (tmp_path / 'a.png').exists()
 
 
 @pytest.mark.parametrize('what, shown', [
     ('erf', 'Effective receptive field of the centre'), ('fourier', 'Fourier amplitudes'),
     ('similarity', 'Similarity to the feature at the cross')])
-def test_draws_features_of_all_backbones_and_of_peers(feature_panels, tmp_path, capsys, what,
-                                                      shown):
+def test_draws_features_of_all_backbones_and_of_peers(tmp_path, capsys, what, shown):
     networks = [f'{name}.py={name}.pth' for name in BACKBONES if name != 'resnet']
-    feature_panels(*networks, 'resnet.py', 'timm:mobilenetv2_035', '--image', 'photo.png',
+    run(feature_panels, *networks, 'resnet.py', 'timm:mobilenetv2_035', '--image', 'photo.png',
                    '--what', what, '--samples', 1, '--size', 32, 32, '--out', tmp_path / 'a.png')
     assert f'{shown}: {tmp_path / "a.png"}' in capsys.readouterr().out
     with Image.open(tmp_path / 'a.png') as picture:
         assert np.asarray(picture.convert('RGB')).std() > 10
 
 
-def test_fields_and_similarities_are_those_of_the_checkpoint(tools, workspace, monkeypatch):
-    monkeypatch.chdir(workspace)
-    tool = tools['feature']
-    args = tool['parse_args'](['linglo.py=linglo.pth', '--image', 'photo.png', '--size', '32', '32',
-                               '--samples', '2', '--position', '9', '30'])
-    subject = tool['load'](args.networks[0], args)
-    field = tool['field_sheet']([subject], args).rows[0][0].values
+def test_fields_and_similarities_are_those_of_the_checkpoint():
+    args = feature_panels.parse_args([
+        'linglo.py=linglo.pth', '--image', 'photo.png', '--size', '32', '32', '--samples', '2',
+        '--position', '9', '30'])
+    subject = feature_panels.load(args.networks[0], args)
+    field = feature_panels.field_sheet([subject], args).rows[0][0].values
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
     out, = subject.backbone(images)
     out[:, :, 2, 2].relu().sum().backward()
     expected = images.grad.abs().sum((0, 1))
     assert np.allclose(field, expected / expected.max(), atol=1e-5)
-    image, *maps = tool['similarity_sheet']([subject], args).rows[0]
+    image, *maps = feature_panels.similarity_sheet([subject], args).rows[0]
     assert [panel.title for panel in maps] == ['stage 1, block 1', 'stage 2, block 2']
     assert maps[0].values[2, 7] == pytest.approx(1)
     assert (subject.picture == image.values).all()
@@ -241,11 +211,9 @@ def test_fields_and_similarities_are_those_of_the_checkpoint(tools, workspace, m
 @pytest.mark.parametrize('name, shape', [
     ('timm:swin_tiny_patch4_window7_224', (1, 768, 2, 2)),  # channels-last inside
     ('mmpretrain:resnet18_8xb32_in1k', (1, 512, 2, 2))])
-def test_maps_of_peers_have_their_channels_first(tools, workspace, monkeypatch, name, shape):
-    monkeypatch.chdir(workspace)
-    tool = tools['feature']
-    args = tool['parse_args']([name, '--image', 'photo.png', '--size', '64', '64'])
-    subject = tool['load'](name, args)
+def test_maps_of_peers_have_their_channels_first(name, shape):
+    args = feature_panels.parse_args([name, '--image', 'photo.png', '--size', '64', '64'])
+    subject = feature_panels.load(name, args)
     assert subject.backbone(subject.images)[-1].shape == shape
 
 
@@ -256,53 +224,116 @@ def test_maps_of_peers_have_their_channels_first(tools, workspace, monkeypatch, 
     (('linglo.py=missing.pth', ), 'missing.pth does not exist'),
     (('linglo.py', '--what', 'similarity', '--position', '500', '0'), 'outside the image'),
 ])
-def test_features_that_cannot_be_drawn_are_refused(feature_panels, tmp_path, args, message):
-    with pytest.raises(SystemExit, match=f'feature_panels.py: .*{message}'):
-        feature_panels(*args, '--image', 'photo.png', '--out', tmp_path / 'a.png')
-
-
-def test_commands_of_the_gallery_are_understood_and_name_its_pictures(tools):
-    text = (ROOT / 'docs/gallery.md').read_text(encoding='utf-8')
-    commands = re.findall(r'visualization/(mixer|feature)_panels.py (.*?)\n(?:done|```)',
-                          text.replace('\\\n', ' '), re.S)
-    outs = set()
-    for tool, arguments in commands:
-        args = tools[tool]['parse_args'](shlex.split(arguments))
-        config = getattr(args, 'config', None)
-        assert config is None or (ROOT / config).is_file()
-        outs.add(args.out.name)
-    assert outs == set(re.findall(r'images/(\w+\.png)\)', text))
-    sizes = [(ROOT / 'docs/images' / name).stat().st_size for name in outs]
-    assert max(sizes) < 150e3 and len(sizes) == 7
-
-
-@pytest.mark.parametrize('option', [('--samples', '0'), ('--layers', '0'), ('--size', '0', '5')])
-def test_numbers_below_one_are_refused(feature_panels, capsys, option):
-    with pytest.raises(SystemExit):
-        feature_panels('linglo.py', '--image', 'photo.png', *option)
-    err = capsys.readouterr().err
-    assert f'argument {option[0]}: must be a whole number from 1 on, got 0' in err
+def test_features_that_cannot_be_drawn_are_refused(tmp_path, args, message):
+    with pytest.raises(SystemExit, match=f'^error: .*{message}'):
+        run(feature_panels, *args, '--image', 'photo.png', '--out', tmp_path / 'a.png')
 
 
 @pytest.mark.parametrize('option, message', [
-    (('--layers', '-1'), '--layers: must be a whole number from 1 on, got -1'),
-    (('--size', '5', 'x'), '--size: must be a whole number from 1 on, got x'),
+    (('--layers', '-1'), '--layers: must be a positive integer, got'),
+    (('--size', '5', 'x'), '--size: must be a positive integer, got'),
     (('--head', '-1'), '--head must be at least 0, got -1')])
-def test_numbers_of_mixers_are_read_likewise(mixer_panels, capsys, option, message):
+def test_numbers_of_mixers_are_read_likewise(capsys, option, message):
     with pytest.raises(SystemExit):
-        mixer_panels('linglo.py', 'none', 'photo.png', *option)
+        run(mixer_panels, 'linglo.py', 'none', 'photo.png', *option)
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('value', [float('nan'), float('inf')])
-def test_weights_that_are_not_finite_are_named_with_their_checkpoint(
-        mixer_panels, feature_panels, tmp_path, value):
-    loaded = torch.load('linglo.pth')
-    key = 'backbone.stages.1.blocks.0.mixer.saliency'
-    loaded['state_dict'][key][0, 0] = value
-    torch.save(loaded, tmp_path / 'diverged.pth')
-    message = f'diverged.pth holds NaN or infinite values in {key}, of which nothing can be drawn'
-    with pytest.raises(SystemExit, match=f'mixer_panels.py: .*{message}'):
-        mixer_panels('linglo.py', 'linglo.pth', tmp_path / 'diverged.pth', 'photo.png')
-    with pytest.raises(SystemExit, match=f'feature_panels.py: .*{message}'):
-        feature_panels(f'linglo.py={tmp_path / "diverged.pth"}', '--image', 'photo.png')
+# segmentation_panels.py
+
+
+@pytest.fixture(scope='module')
+def segmentor(tmp_path_factory):
+    """A folder with demo data, a config of a tiny stock model, and a checkpoint of it."""
+    folder = tmp_path_factory.mktemp('panels')
+    write_ade20k(folder / 'data', SceneRecipe(size=32, train=1, val=5))
+    norm_cfg = dict(type='SyncBN')
+    dataset = dict(
+        type='BaseSegDataset', data_root=str(folder / 'data'), img_suffix='.jpg',
+        seg_map_suffix='.png', reduce_zero_label=True,
+        metainfo=dict(classes=CLASSES, palette=PALETTE),
+        data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'),
+                  dict(type='PackSegInputs')])
+    model = dict(
+        type='EncoderDecoder',
+        data_preprocessor=dict(type='SegDataPreProcessor', bgr_to_rgb=True, size=(32, 32)),
+        backbone=dict(type='ResNet', depth=18, num_stages=1, base_channels=8, stem_channels=8,
+                      strides=(1,), dilations=(1,), out_indices=(0,), norm_cfg=norm_cfg),
+        decode_head=dict(type='FCNHead', in_channels=8, channels=8, num_convs=1, in_index=0,
+                         num_classes=len(CLASSES), norm_cfg=norm_cfg),
+        train_cfg=dict(), test_cfg=dict(mode='whole'))
+    config = Config(dict(default_scope='mmseg', model=model,
+                         test_dataloader=dict(batch_size=1, dataset=dataset)))
+    config.dump(folder / 'tiny.py')
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        built = MODELS.build(config.model)
+    torch.nn.init.zeros_(built.decode_head.conv_seg.weight)
+    torch.nn.init.zeros_(built.decode_head.conv_seg.bias)
+    built.decode_head.conv_seg.bias.data[CONSTANT] = 1
+    torch.save(dict(state_dict=built.state_dict(), meta={}), folder / 'tiny.pth')
+    return folder
+
+
+def predicted(truth, labels, name='a.jpg'):
+    truth, labels = np.array(truth, np.uint8), np.array(labels, np.uint8)
+    return segmentation_panels.Prediction(
+        name, np.zeros((*truth.shape, 3), np.uint8), truth, labels)
+
+
+def test_picture_has_the_colours_titles_and_legend_of_the_panels():
+    found = [predicted([[0, 2], [255, 2]], [[0, 2], [3, 3]], 'first.jpg'),
+             predicted([[2, 2]], [[2, 2]], 'second.jpg')]
+    palette = [[10, 0, 0], [20, 0, 0], [30, 0, 0], [40, 0, 0]]
+    figure = draw([segmentation_panels.make_sheet('t', found, ['cat', 'dog', 'cow', 'hen'],
+                                                  palette)])
+    assert [ax.get_title() for ax in figure.axes] == [
+        'first.jpg', 'truth', 'prediction: 66.7% right',
+        'second.jpg', 'truth', 'prediction: 100.0% right']
+    shown = [ax.images[0].get_array() for ax in figure.axes]
+    assert shown[1][..., 0].tolist() == [[10, 30], [255, 30]]
+    assert shown[2][..., 0].tolist() == [[10, 30], [40, 40]]
+    legend, = figure.subfigs[0].legends
+    assert [text.get_text() for text in legend.get_texts()] == ['cat', 'cow', 'hen', 'ignored']
+    assert [round(patch.get_facecolor()[0] * 255) for patch in legend.get_patches()] == [
+        10, 30, 40, 255]
+    assert math.isnan(predicted([[255]], [[0]]).accuracy)
+
+
+def test_predictions_are_those_of_the_checkpoint_spread_over_the_test_set(
+        segmentor, tmp_path, capsys):
+    arguments = [segmentor / 'tiny.py', segmentor / 'tiny.pth', '--device', 'cpu']
+    args = segmentation_panels.parse_args([*map(str, arguments), '--num', '3'])
+    found, _ = segmentation_panels.run_model(
+        segmentation_panels.load_config(args.config, args.checkpoint), args)
+    assert [each.name[-5] for each in found] == ['1', '3', '5']
+    data = segmentor / 'data'
+    image = np.asarray(Image.open(data / 'images/validation/ADE_val_00000001.jpg'))
+    labels = np.asarray(Image.open(data / 'annotations/validation/ADE_val_00000001.png'))
+    assert np.abs(found[0].image.astype(int) - image).max() <= 4  # two JPEG decoders
+    assert (found[0].truth == labels - 1).all() and (found[0].labels == CONSTANT).all()
+    out = tmp_path / 'new folder' / 'panels.png'
+    run(segmentation_panels, *arguments, '--num', 5, '--out', out)
+    share = np.mean([np.asarray(Image.open(path)) == CONSTANT + 1
+                     for path in (data / 'annotations/validation').glob('*.png')])
+    assert f'5 images, {share:.1%} of their pixels right: {out}' in capsys.readouterr().out
+    with Image.open(out) as picture:
+        assert picture.height > picture.width  # five rows of three
+
+
+@pytest.mark.parametrize('weight, message', [
+    (math.nan, 'broken.pth holds NaN or infinite values in decode_head.conv_seg.weight, of which'),
+    (None, 'cannot load .*broken.pth: .*missing keys .*decode_head.conv_seg.weight')])
+def test_checkpoints_that_are_broken_or_of_another_model_are_named(
+        segmentor, tmp_path, weight, message):
+    state = torch.load(segmentor / 'tiny.pth')['state_dict']
+    state['decode_head.conv_seg.weight'].view(-1)[3] = weight or 0.
+    if weight is None:
+        del state['decode_head.conv_seg.weight']
+    torch.save(dict(state_dict=state, meta={}), tmp_path / 'broken.pth')
+    with pytest.raises(SystemExit, match=f'^error: .*{message}'):
+        run(segmentation_panels, segmentor / 'tiny.py', tmp_path / 'broken.pth', '--device', 'cpu',
+            '--out', tmp_path / 'a.png')
+    missing = f'test_dataloader.dataset.data_root={tmp_path / "nowhere"}'
+    with pytest.raises(SystemExit, match='nowhere/images/validation does not exist'):
+        run(segmentation_panels, segmentor / 'tiny.py', 'none', '--cfg-options', missing)
