@@ -150,6 +150,10 @@ class DualFormer(PyramidBackbone):
         dict(type='TruncNormal', layer='Linear', std=0.02),
         dict(type='TruncNormal', layer='Conv2d', std=0.02)
     ]
+    family = 'dualformer'
+    first_conv = 'stem.halve.conv'
+    fx_leaves = (*PyramidBackbone.fx_leaves, PartitionAttention)
+    counted_impls = dict(literal='packed')
 
     def __init__(self,
                  arch: Union[str, dict] = 'xs',
