@@ -15,6 +15,7 @@ from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
 from mmvisionmix.models import BaseBackbone
+from mmvisionmix.models.layers import Foldable
 
 COUNTINGS = ('literal', 'convolution', 'modules')
 DETECTION_SIZE = (800, 1280)
@@ -129,9 +130,8 @@ def _count(model: str, scope: str, size: Tuple[int, int], counting: str,
 def _fold(network: nn.Module) -> None:
     """Folds what papers fold: convolutions, norms and LKCA's projections, and no other mixer."""
     for module in list(network.modules()):
-        if getattr(module, 'counted_folded', True) and not isinstance(module, BaseBackbone):
-            if hasattr(module, 'switch_to_deploy'):
-                module.switch_to_deploy()
+        if isinstance(module, Foldable) and module.counted_folded:
+            module.switch_to_deploy()
 
 
 def _count_attention(inputs: List[Any], outputs: List[Any]) -> int:

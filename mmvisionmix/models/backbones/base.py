@@ -91,8 +91,8 @@ class BaseBackbone(BaseModule):
             those with one dimension.
         block_classes (tuple[type]): Of the blocks, which FSDP shards and pictures show.
         layout (str): Of what blocks map: ``'NCHW'``, ``'NHWC'``, or ``'NLC'`` beside a grid.
-        fx_leaves (tuple[type]): Modules that torch.fx is not to look into, as their path depends on
-            shapes: ``leaf_modules`` of torchvision's ``create_feature_extractor``.
+        fx_leaves (tuple[type]): Modules that torch.fx is not to look into, as what they do depends
+            on shapes and modes: ``leaf_modules`` of torchvision's ``create_feature_extractor``.
         counted_impls (dict[str, str]): The ``impl`` that multiply-adds are counted on, by counting,
             see :func:`mmvisionmix.complexity.count_complexity`.
         has_token_products (bool): Whether batched products are of tokens by tokens, and only they.

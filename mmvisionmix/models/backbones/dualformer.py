@@ -152,7 +152,6 @@ class DualFormer(PyramidBackbone):
     ]
     family = 'dualformer'
     first_conv = 'stem.halve.conv'
-    fx_leaves = (*PyramidBackbone.fx_leaves, PartitionAttention)
     counted_impls = dict(literal='packed')
 
     def __init__(self,

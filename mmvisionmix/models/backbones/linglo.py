@@ -203,9 +203,7 @@ class LinGlo(BaseBackbone):
     no_weight_decay = ('position.weight', )
     block_classes = (HybridBlock, ConvBlock)
     layout = 'NHWC'
-    fx_leaves = (
-        *BaseBackbone.fx_leaves, PatchEmbedding, KeyOnlyAttention, SelfAttention,
-        ConditionalPositionalEncoding)
+    fx_leaves = (*BaseBackbone.fx_leaves, ConditionalPositionalEncoding)
     counted_impls = dict(literal='literal')
     has_token_products = True  # with attention='dot-product'
 

@@ -1,6 +1,6 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 from functools import partial
-from typing import List, Sequence, Tuple, Union
+from typing import Any, List, Sequence, Tuple, Union
 
 import torch
 import torch.fx
@@ -135,7 +135,7 @@ class LKCAViT(BaseBackbone):
     no_weight_decay = ('pos_embed', )
     block_classes = (LKCABlock, )
     layout = 'NLC'
-    fx_leaves = (*BaseBackbone.fx_leaves, PatchEmbed, LargeKernelAttention, SelfAttention)
+    fx_leaves = (*BaseBackbone.fx_leaves, PatchEmbed)
     counted_impls = dict(literal='gemm', convolution='conv')
     has_token_products = True
     size_multiple = None  # kernels and position embedding are fitted to the grid

@@ -70,6 +70,7 @@ class GroupAttention(Foldable):
     """
 
     plain_parts = ('tokens', 'query', 'key', 'value', 'group_keys', 'group_values', 'projs')
+    counted_folded = False
 
     def __init__(self,
                  embed_dims: int,

@@ -44,6 +44,7 @@ class KeyOnlyAttention(Foldable):
     """
 
     plain_parts = ('key', 'value', 'saliency', 'inner', 'outer')
+    counted_folded = False
 
     def __init__(self,
                  embed_dims: int,
