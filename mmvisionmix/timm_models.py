@@ -1,14 +1,8 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """The backbones as models of timm: importing this module registers them there.
 
-    import timm
-    import mmvisionmix.timm_models
-    timm.create_model('linglo_b0', num_classes=10)
-    timm.create_model('mcganet_base', features_only=True, out_indices=(1, 2, 3))
-
-The networks are those of :mod:`mmvisionmix.models` with the classifier's heads of the configs, and
-have as many parameters. Names, images and heads are facts of the backbones' classes. docs/timm.md
-says what of timm's conventions they follow.
+They have the heads of the configs' classifiers. Names, images and heads are facts of the backbones'
+classes. docs/timm.md says what of timm's conventions they follow.
 """
 import logging
 import sys
@@ -16,13 +10,7 @@ from functools import partial
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Type, Union
 
 try:
-    from timm.layers import (
-        LayerNorm2d,
-        NormMlpClassifierHead,
-        register_notrace_module,
-        trunc_normal_,
-    )
-    from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+    from timm import layers, models
 except ImportError as error:
     raise ImportError('mmvisionmix.timm_models needs timm 1: pip install "timm>=1"') from error
 from torch import Tensor, nn
@@ -36,24 +24,15 @@ class Classifier(nn.Module):
 
     Args:
         backbone_cls (type): Class of the backbone.
-        num_classes (int): 0 for no classifier. Defaults to 1000.
-        in_chans (int): Channels of images. Defaults to 3.
-        global_pool (str): As in timm; ``''`` keeps maps. Defaults to ``'avg'``.
-        drop_rate (float): Dropout before the classifier. Defaults to 0.
-        proj_drop_rate (float): Dropout in the backbone's MLPs. Defaults to 0.
-        drop_path_rate (float): Stochastic-depth rate of the last block. Defaults to 0.
+        num_classes, in_chans, global_pool, drop_rate, proj_drop_rate, drop_path_rate: As in timm;
+            ``proj_drop_rate`` is the dropout in the backbone's MLPs.
         options: Of the backbone.
     """
 
-    def __init__(self,
-                 backbone_cls: Type[BaseBackbone],
-                 num_classes: int = 1000,
-                 in_chans: int = 3,
-                 global_pool: str = 'avg',
-                 drop_rate: float = 0.,
-                 proj_drop_rate: float = 0.,
-                 drop_path_rate: float = 0.,
-                 **options: Any) -> None:
+    def __init__(
+            self, backbone_cls: Type[BaseBackbone], num_classes: int = 1000, in_chans: int = 3,
+            global_pool: str = 'avg', drop_rate: float = 0., proj_drop_rate: float = 0.,
+            drop_path_rate: float = 0., **options: Any) -> None:
         super().__init__()
         self.num_classes, self.drop_rate = num_classes, drop_rate
         stages = backbone_cls.channels_and_strides(**options)
@@ -65,12 +44,11 @@ class Classifier(nn.Module):
             in_channels=in_chans, drop_rate=proj_drop_rate, drop_path_rate=drop_path_rate,
             out_indices=tuple(range(len(stages))), **options)
         _initialise_silently(self.backbone)
-        eps = self.backbone.norms[str(len(stages) - 1)].eps
+        norm = partial(layers.LayerNorm2d, eps=self.backbone.norms[str(len(stages) - 1)].eps)
         self.backbone.norms = nn.ModuleDict({name: nn.Identity() for name in self.backbone.norms})
-        norm = partial(LayerNorm2d, eps=eps)
         first = backbone_cls.norm_before_pool
         self.norm = norm(self.num_features) if first else nn.Identity()
-        self.head: nn.Module = NormMlpClassifierHead(
+        self.head: nn.Module = layers.NormMlpClassifierHead(
             self.num_features, num_classes, backbone_cls.hidden_dims or None, global_pool,
             drop_rate, nn.Identity if first else norm, 'hard_swish')
         self.head.apply(_initialise)
@@ -82,7 +60,7 @@ class Classifier(nn.Module):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Maps the last maps to classes, or to what the classifier would get."""
-        return self.head(x, pre_logits) if pre_logits else self.head(x)
+        return self.head(x, pre_logits)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps images (B, in_chans, H, W) to classes (B, num_classes)."""
@@ -92,47 +70,33 @@ class Classifier(nn.Module):
             self, x: Tensor, indices: Union[int, Sequence[int], None] = None, norm: bool = False,
             stop_early: bool = False, output_fmt: str = 'NCHW', intermediates_only: bool = False
     ) -> Union[List[Tensor], Tuple[Tensor, List[Tensor]]]:
-        """Maps images to the maps after some stages.
+        """Maps images (B, in_chans, H, W) to the maps (B, C, H', W') after some stages.
 
-        Args:
-            x (Tensor): Images, shape (B, in_chans, H, W).
-            indices (int | Sequence[int], optional): Stages, or how many of the last. Defaults to
-                None: all.
-            norm (bool): Whether the last stage's maps are normalised, where a norm comes before
-                the pooling. Defaults to False.
-            stop_early (bool): Without effect: stages are left out by
-                :meth:`prune_intermediate_layers`, as ``features_only=True`` does.
-            output_fmt (str): ``'NCHW'``, the only one.
-            intermediates_only (bool): Whether to leave out the first result. Defaults to False.
-
-        Returns:
-            What :meth:`forward_features` gives, and maps (B, C, H', W') of the stages.
-
-        Raises:
-            ValueError: If ``output_fmt`` is another.
+        ``indices`` are stages, or how many of the last; by default all. ``norm`` applies to the
+        last stage where its norm is before the pooling. ``stop_early`` changes nothing: what
+        ``features_only=True`` builds has no later stages. The maps come after what
+        :meth:`forward_features` gives, unless with ``intermediates_only``.
         """
         if output_fmt != 'NCHW':
             raise ValueError(f"output_fmt must be 'NCHW', got {output_fmt!r}")
-        taken = self._stages(indices)
         maps = dict(zip(self.backbone.out_indices, self.backbone(x)))
         last = max(maps)
-        final = self.norm(maps[last]) if last == len(self.feature_info) - 1 else maps[last]
-        found = [final if norm and i == last else maps[i] for i in taken]
+        final = self.norm(maps[last])
+        found = [final if norm and i == last else maps[i] for i in self._stages(indices)]
         return found if intermediates_only else (final, found)
 
     def prune_intermediate_layers(
-            self, indices: Union[int, Sequence[int]] = 1, prune_norm: bool = False,
+            self, indices: Union[int, Sequence[int], None] = 1, prune_norm: bool = False,
             prune_head: bool = True) -> List[int]:
         """Removes what the maps of some stages do not need, and returns these stages."""
-        taken = self._stages(indices)
-        last = max(taken)
-        self.backbone.stages = self.backbone.stages[:last + 1]
-        self.backbone.out_indices = tuple(sorted(set(taken)))
-        if prune_norm or last < len(self.feature_info) - 1:
+        stages = self._stages(indices)
+        self.backbone.stages = self.backbone.stages[:max(stages) + 1]
+        self.backbone.out_indices = tuple(sorted(set(stages)))
+        if prune_norm or max(stages) < len(self.feature_info) - 1:
             self.norm = nn.Identity()
         if prune_head:
             self.head, self.num_classes = nn.Identity(), 0
-        return taken
+        return stages
 
     def _stages(self, indices: Union[int, Sequence[int], None]) -> List[int]:
         stages = range(len(self.feature_info))
@@ -175,16 +139,17 @@ class Classifier(nn.Module):
 
 def _rename(state_dict: Mapping[str, Any], model: Classifier) -> Dict[str, Any]:
     """Names as they are here, where they are those of the config's classifier."""
-    last = f'backbone.norms.{len(model.feature_info) - 1}.'
     norm = 'norm.' if model.backbone.norm_before_pool else 'head.norm.'
-    return {
-        name.replace(last, norm).replace('head.layers.0.', 'head.pre_logits.').replace(
-            'head.layers.1.', 'head.'): value for name, value in state_dict.items()}
+    renamed = {f'backbone.norms.{len(model.feature_info) - 1}.': norm,
+               'head.layers.0.': 'head.pre_logits.', 'head.layers.1.': 'head.'}
+    for old, new in renamed.items():
+        state_dict = {name.replace(old, new): value for name, value in state_dict.items()}
+    return dict(state_dict)
 
 
 def _initialise(layer: nn.Module) -> None:
     if isinstance(layer, (nn.Linear, nn.Conv2d)):
-        trunc_normal_(layer.weight, std=0.02)
+        layers.trunc_normal_(layer.weight, std=0.02)
         nn.init.zeros_(layer.bias)
 
 
@@ -199,31 +164,26 @@ def _initialise_silently(backbone: BaseBackbone) -> None:
 
 
 def _register(backbone: Type[BaseBackbone], arch: str) -> str:
-    """Has timm build a backbone's arch by a name, which it returns.
-
-    A dot would begin a tag in timm.
-    """
+    """Has timm build an arch of a backbone, and returns its name: a dot would begin a tag there."""
     name = f'{backbone.family}_{arch}'.replace('.', 'p').replace('/', '').replace('-', '_')
     options = dict(backbone.arch_options.get(arch, {}), arch=arch)
     side = options.get('img_size', 224)
-    stages = backbone.channels_and_strides(**options)
-    settings = dict(
-        dict(num_classes=1000), **backbone.arch_data.get(arch, {}), input_size=(3, side, side),
-        pool_size=(side // stages[-1][1], ) * 2, crop_pct=0.875 if side == 224 else 1.,
-        interpolation='bicubic', first_conv=f'backbone.{backbone.first_conv}',
-        classifier='head.fc', url='')
-    spread = tuple(len(stages) * i // 4 - 1 for i in range(1, 5))
+    strides = [stride for _, stride in backbone.channels_and_strides(**options)]
+    data = {'num_classes': 1000, **backbone.arch_data.get(arch, {})}
+    default_cfgs.update(models.generate_default_cfgs({name: dict(
+        input_size=(3, side, side), pool_size=(side // strides[-1], ) * 2, interpolation='bicubic',
+        crop_pct=0.875 if side == 224 else 1., first_conv=f'backbone.{backbone.first_conv}',
+        classifier='head.fc', url='', **data)}))
+    spread = tuple(len(strides) * i // 4 - 1 for i in range(1, 5))
 
     def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
         feature_cfg = dict(out_indices=kwargs.pop('out_indices', spread), feature_cls='getter')
-        return build_model_with_cfg(
+        return models.build_model_with_cfg(
             Classifier, name, pretrained, pretrained_filter_fn=_rename, feature_cfg=feature_cfg,
             backbone_cls=backbone, **{**options, **kwargs})
 
     create.__name__ = create.__qualname__ = name
-    create.__doc__ = f'Builds {name}, see :class:`Classifier` for the options.'
-    default_cfgs.update(generate_default_cfgs({name: settings}))
-    setattr(sys.modules[__name__], name, register_model(create))
+    setattr(sys.modules[__name__], name, models.register_model(create))
     return name
 
 
@@ -233,4 +193,4 @@ NAMES: Dict[str, Type[BaseBackbone]] = {
     _register(backbone, arch): backbone for backbone in list(MODELS.module_dict.values())
     if issubclass(backbone, BaseBackbone) for arch in backbone.arch_settings}
 for _leaf in {leaf for backbone in NAMES.values() for leaf in backbone.fx_leaves}:
-    register_notrace_module(_leaf)
+    models.register_notrace_module(_leaf)
