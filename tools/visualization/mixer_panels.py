@@ -31,8 +31,7 @@ from options import add_cfg_options, add_image_options, make_parser, position_in
 from subjects import NO_CHECKPOINT, Subject, choose_layers, label_of, load_subject
 from torch import Tensor
 
-from mmvisionmix.visualization import VIEWS, kernels, mixing_rows, views_of
-from mmvisionmix.visualization.mixers import MAPS
+from mmvisionmix.visualization import VIEWS, kernels, mixer_maps, mixing_rows, views_of
 
 Maps = Dict[str, Tensor]
 MOST_COLUMNS = 8
@@ -146,7 +145,7 @@ def map_sheet(view: str, subjects: Sequence[Subject], args: argparse.Namespace) 
         ValueError: If no layer has the head asked for, or maps are too many for several subjects.
     """
     maps = [{name: to_shown(view, each[0]) for name, each in
-             MAPS[view](subject.backbone, subject.images).items()} for subject in subjects]
+             mixer_maps(subject.backbone, subject.images, view).items()} for subject in subjects]
     names = choose_layers(list(maps[0]), args.layers)
     picks_head = len(subjects) > 1 or view in ('groups', 'queries')
     most = max(len(maps[0][name]) for name in names)
