@@ -1,14 +1,9 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """FullyShardedDataParallel in two processes on CPUs, which torch has had since 2.2."""
-import os
-import re
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.registry import RUNNERS
 from small_backbones import BACKBONES
 from test_distributed import build as build_backbone
 from test_distributed import loss_of, share_of
@@ -18,7 +13,6 @@ from two_processes import in_two_processes
 
 from mmvisionmix.engine.fsdp import wrap_blocks
 
-ROOT = Path(__file__).resolve().parents[2]
 POLICIES = dict(blocks=wrap_blocks, size=partial(size_based_auto_wrap_policy, min_num_params=300))
 CASES = [(name, policy) for name in BACKBONES for policy in POLICIES]
 pytestmark = pytest.mark.skipif(
