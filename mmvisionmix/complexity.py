@@ -54,8 +54,8 @@ def count_complexity(cfg: Config,
             ``'literal'`` as products of matrices, ``'convolution'`` likewise, but the mixing
             product of LKCA as Algorithm 2 of its paper, ``'modules'`` not at all, as counters
             that only see modules do. Key-only attention and group attention have none, and are
-            always counted as in Eq. 2-4 and Eq. 1-3 of their papers; partition attention is
-            counted on its packed form, as the literal one loops over partitions.
+            always counted as in Eq. 2-4 and Eq. 1-3 of their papers; partition attention on its
+            packed form, as the literal one loops over partitions.
         deployed: Whether convolutions and norms of a backbone of this package, and LKCA's
             projections, are folded, as in the papers. What :meth:`switch_to_deploy
             <mmvisionmix.models.BaseBackbone.switch_to_deploy>` folds beside, mixers, is not.
@@ -104,12 +104,12 @@ def _count(model: str, scope: str, size: Tuple[int, int], counting: str,
     config = ConfigDict(ast.literal_eval(model))
     with DefaultScope.overwrite_default_scope(scope):
         kind = MODELS.get(config.backbone.type)
-        own = kind if isinstance(kind, type) and issubclass(kind, BaseBackbone) else BaseBackbone
-        impl = own.counted_impls.get(counting, own.counted_impls.get('literal'))
-        if impl is not None:
-            config.backbone.impl = impl
+        own = isinstance(kind, type) and issubclass(kind, BaseBackbone)
+        impls = kind.counted_impls if own else {}
+        if impls:
+            config.backbone.impl = impls.get(counting, impls['literal'])
         network = revert_sync_batchnorm(MODELS.build(config)).eval()
-    if deployed and own is kind:
+    if deployed and own:
         _fold(network)
     traced = _TwoStage(network, size) if hasattr(network, 'roi_head') else network
     analyzer = FlopAnalyzer(traced, torch.rand(1, 3, *size))
@@ -117,10 +117,10 @@ def _count(model: str, scope: str, size: Tuple[int, int], counting: str,
     analyzer.uncalled_modules_warnings(False)
     analyzer.set_op_handle('aten::_convolution_mode', _count_convolution)
     analyzer.set_op_handle('aten::baddbmm', _count_added_product)
-    if own is kind:
+    if own:
         analyzer.set_op_handle('aten::scaled_dot_product_attention', _count_attention)
     macs = analyzer.total()
-    if counting == 'modules' and own.has_token_products:
+    if counting == 'modules' and own and kind.has_token_products:
         operators = analyzer.by_operator()
         macs -= operators['bmm'] + operators['scaled_dot_product_attention']
     auxiliary = getattr(network, 'auxiliary_head', None)
