@@ -47,7 +47,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file of a trained model, plain or folded')
+    parser.add_argument('checkpoint', help='checkpoint file of a trained model, not folded')
     parser.add_argument('--out', type=Path, required=True, help='file to write')
     parser.add_argument('--format', choices=FORMATS, default='onnx', help='(default: %(default)s)')
     parser.add_argument(
