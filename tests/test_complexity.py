@@ -1,14 +1,11 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """Parameters and multiply-adds, beside what can be computed by hand or is published."""
-from pathlib import Path
-
 import pytest
 from mmengine.config import Config
 from mmengine.hub import get_config
 
 from mmvisionmix.complexity import count_complexity, image_size
 
-ROOT = Path(__file__).resolve().parents[1]
 WIDTH, DEPTH, SIDE, CLASSES = 16, 2, 32, 10
 TOKENS = (SIDE // 4)**2
 PYRAMID = dict(embed_dims=(WIDTH, ), depths=(DEPTH, ), mlp_ratios=(4, ))
@@ -84,18 +81,12 @@ def test_deployed_counts_fold_convolutions_and_norms_and_no_formula(name):
     plain, deployed = (count_complexity(own(name), deployed=flag) for flag in (False, True))
     hidden = 4 * WIDTH
     branches, merged = 4 * (9 + 2) * hidden, (9 + 1) * hidden  # kernels and norms, kernel and bias
-    saved = dict(LinGlo=DEPTH * (branches - merged), MCGANet=0, LKCAViT=DEPTH * WIDTH**2)
-    if name in saved:
-        assert plain.parameters - deployed.parameters == saved[name]
-    assert plain.parameters >= deployed.parameters
-    least = dict(LinGlo=DEPTH * 3 * 9 * hidden * TOKENS, LKCAViT=DEPTH * TOKENS * WIDTH**2)
-    assert plain.macs - deployed.macs >= least.get(name, 0)
+    fewer = dict(LinGlo=branches - merged, MCGANet=0, LKCAViT=WIDTH**2)
+    least = dict(LinGlo=3 * 9 * hidden * TOKENS, MCGANet=0, LKCAViT=TOKENS * WIDTH**2)
+    saved = plain.parameters - deployed.parameters
+    assert saved == DEPTH * fewer[name] if name in fewer else saved > 0
+    assert plain.macs - deployed.macs >= DEPTH * least.get(name, 1)
     assert (plain.macs == deployed.macs) == (name == 'MCGANet')
-
-
-def test_published_counts_of_linglo_are_those_of_the_formula():
-    cfg = Config.fromfile(ROOT / 'configs/linglo/linglo-b0_8xb128-300e_in1k.py')
-    assert count_complexity(cfg, deployed=True)[::2] == (3602376, 680110720)
 
 
 @pytest.mark.parametrize('name, megas, gigas', (
