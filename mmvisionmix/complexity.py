@@ -14,19 +14,10 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
-from mmvisionmix.models import switch_to_deploy
+from mmvisionmix.models import BaseBackbone
+from mmvisionmix.models.layers import Foldable
 
 COUNTINGS = ('literal', 'convolution', 'modules')
-# The form of its mixer that a backbone is built with, under each counting.
-FORMS = {
-    'mmvisionmix.LKCAViT': dict(literal='gemm', convolution='conv', modules='gemm'),
-    'mmvisionmix.LinGlo': dict.fromkeys(COUNTINGS, 'literal'),
-    'mmvisionmix.MCGANet': dict.fromkeys(COUNTINGS, 'literal'),
-    'mmvisionmix.DualFormer': dict.fromkeys(COUNTINGS, 'packed'),
-}
-# Backbones whose products of tokens by tokens are batched products or fused attention; nothing else
-# in them is.
-WITH_TOKEN_PRODUCTS = ('mmvisionmix.LKCAViT', 'mmvisionmix.LinGlo')
 DETECTION_SIZE = (800, 1280)
 # Training crops, and the argument that gives their size.
 CROPS = {'RandomCrop': 'crop_size', 'RandomResizedCrop': 'scale'}
@@ -51,10 +42,11 @@ def count_complexity(cfg: Config,
                      size: Optional[Tuple[int, int]] = None) -> Complexity:
     """Counts parameters and multiply-adds of a config's network.
 
-    MMEngine counts, on a random image: convolutions, products of matrices and norms. Its FFT counts
-    as nothing, so that a mixer is counted in a form without. Fused softmax attention counts as two
-    products in backbones of this package, and as nothing in others. Two-stage detectors are counted
-    with the proposals of an untrained network, of which there are as many as the config allows.
+    MMEngine counts convolutions, products of matrices and norms. Its FFT counts as nothing, so that
+    a backbone of this package is counted in the form of its mixer that its class names, see
+    :attr:`mmvisionmix.models.BaseBackbone.counted_impls`. Fused softmax attention counts as two
+    products in such backbones, and as nothing in others. Two-stage detectors are counted with the
+    proposals of an untrained network, of which there are as many as the config allows.
 
     Args:
         cfg: A config of mmpretrain, mmsegmentation or mmdetection.
@@ -62,12 +54,11 @@ def count_complexity(cfg: Config,
             ``'literal'`` as products of matrices, ``'convolution'`` likewise, but the mixing
             product of LKCA as Algorithm 2 of its paper, ``'modules'`` not at all, as counters
             that only see modules do. Key-only attention and group attention have none, and are
-            always counted as in Eq. 2-4 and Eq. 1-3 of their papers. Nor has partition attention:
-            it is counted on its packed form, which projects what is between partitions before it
-            goes to the tokens; the literal one costs 1% more, and loops over partitions.
-        deployed: Whether to fold the backbone first, see
-            :meth:`mmvisionmix.models.BaseBackbone.switch_to_deploy`. One that is not of this
-            package stays as it is.
+            always counted as in Eq. 2-4 and Eq. 1-3 of their papers; partition attention on its
+            packed form, as the literal one loops over partitions.
+        deployed: Whether convolutions and norms of a backbone of this package, and LKCA's
+            projections, are folded, as in the papers. What :meth:`switch_to_deploy
+            <mmvisionmix.models.BaseBackbone.switch_to_deploy>` folds beside, mixers, is not.
         size: Height and width of the image. Defaults to :func:`image_size`.
 
     Returns:
@@ -78,9 +69,8 @@ def count_complexity(cfg: Config,
     """
     if counting not in COUNTINGS:
         raise ValueError(f'counting must be one of {COUNTINGS}, got {counting!r}')
-    own = cfg.model.backbone.type.startswith('mmvisionmix.')
-    return _count(repr(cfg.model.to_dict()), cfg.default_scope, size or image_size(cfg),
-                  counting if own else 'literal', deployed and own)
+    return _count(repr(cfg.model.to_dict()), cfg.default_scope, size or image_size(cfg), counting,
+                  deployed)
 
 
 def image_size(cfg: Config) -> Tuple[int, int]:
@@ -112,27 +102,36 @@ def image_size(cfg: Config) -> Tuple[int, int]:
 def _count(model: str, scope: str, size: Tuple[int, int], counting: str,
            deployed: bool) -> Complexity:
     config = ConfigDict(ast.literal_eval(model))
-    kind = config.backbone.type
-    if kind in FORMS:
-        config.backbone.impl = FORMS[kind][counting]
     with DefaultScope.overwrite_default_scope(scope):
+        kind = MODELS.get(config.backbone.type)
+        own = isinstance(kind, type) and issubclass(kind, BaseBackbone)
+        impls = kind.counted_impls if own else {}
+        if impls:
+            config.backbone.impl = impls.get(counting, impls['literal'])
         network = revert_sync_batchnorm(MODELS.build(config)).eval()
-    if deployed:
-        switch_to_deploy(network)
+    if deployed and own:
+        _fold(network)
     traced = _TwoStage(network, size) if hasattr(network, 'roi_head') else network
     analyzer = FlopAnalyzer(traced, torch.rand(1, 3, *size))
     analyzer.unsupported_ops_warnings(False)
     analyzer.uncalled_modules_warnings(False)
     analyzer.set_op_handle('aten::_convolution_mode', _count_convolution)
     analyzer.set_op_handle('aten::baddbmm', _count_added_product)
-    if kind.startswith('mmvisionmix.'):
+    if own:
         analyzer.set_op_handle('aten::scaled_dot_product_attention', _count_attention)
     macs = analyzer.total()
-    if counting == 'modules' and kind in WITH_TOKEN_PRODUCTS:
+    if counting == 'modules' and own and kind.has_token_products:
         operators = analyzer.by_operator()
         macs -= operators['bmm'] + operators['scaled_dot_product_attention']
     auxiliary = getattr(network, 'auxiliary_head', None)
     return Complexity(_parameters(network), _parameters(auxiliary) if auxiliary else 0, macs)
+
+
+def _fold(network: nn.Module) -> None:
+    """Folds what papers fold: convolutions, norms and LKCA's projections, and no other mixer."""
+    for module in list(network.modules()):
+        if isinstance(module, Foldable) and module.counted_folded:
+            module.switch_to_deploy()
 
 
 def _count_attention(inputs: List[Any], outputs: List[Any]) -> int:

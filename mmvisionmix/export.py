@@ -11,21 +11,16 @@ import math
 import re
 import warnings
 from contextlib import contextmanager
-from importlib import import_module
-from typing import ContextManager, Dict, Iterator, List, Optional, Sequence, Tuple, Type, Union
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn.bricks.transformer import AdaptivePadding
 from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
-from mmvisionmix.models import BaseBackbone, DualFormer, LinGlo, MCGANet, find_backbones
-from mmvisionmix.models.layers import PositionEmbedding
+from mmvisionmix.models import BaseBackbone, find_backbones
 
 FORMATS = ('onnx', 'torchscript')
-SUPPORTED = ('classifiers (ImageClassifier) and segmentors (EncoderDecoder), whose output is '
-             'logits; detectors up to their neck, and backbones, whose outputs are maps')
 OPSET = 17  # the first with layer norms, and the last that torch 2.1 writes
 
 
@@ -35,11 +30,6 @@ class ExportError(ValueError):
 
 class Exportable(nn.Module):
     """A model as a function of images (B, C, H, W) alone, as exporting wants it.
-
-    What it returns is a tuple of tensors, called :attr:`output_names`: ``logits`` of a classifier
-    (B, classes) or segmentor (B, classes, H', W'), at the size that its head gives; the maps of a
-    detector's neck, or of a backbone, ``map0`` and so on; or a backbone's ``vector0`` (B, C) where
-    it emits those.
 
     Args:
         model (nn.Module): A classifier, segmentor, detector or backbone.
@@ -51,41 +41,42 @@ class Exportable(nn.Module):
 
     Attributes:
         kind (str): ``'classifier'``, ``'segmentor'``, ``'detector'`` or ``'backbone'``.
-        statistics (tuple[list, list], optional): See :func:`mean_and_std`.
-        rgb (bool): See :func:`is_converted_to_rgb`.
+        mean (list[float], optional): What the config subtracts from each channel; ``std``, what it
+            divides by.
+        rgb (bool): Whether the config swaps BGR, which the codebases load, for RGB.
 
     Raises:
         ValueError: If the model is none of those, has no backbone of this package, or lacks what
             is asked for.
     """
 
-    def __init__(self,
-                 model: nn.Module,
-                 backbone_only: bool = False,
-                 normalize: bool = False,
+    def __init__(self, model: nn.Module, backbone_only: bool = False, normalize: bool = False,
                  resize: bool = False) -> None:
         super().__init__()
         find_backbones(model)  # or raises
         self.kind = 'backbone' if backbone_only else _kind_of(model)
         whole = self.kind != 'backbone' or isinstance(model, BaseBackbone)
         self.model = model if whole else model.backbone
-        self.statistics = mean_and_std(model)
-        self.rgb = is_converted_to_rgb(model)
-        if normalize and self.statistics is None:
+        given = getattr(model, 'data_preprocessor', None)
+        self.mean, self.std = (
+            None if getattr(given, name, None) is None else
+            [round(value, 4) for value in getattr(given, name).flatten().tolist()]
+            for name in ('mean', 'std'))
+        self.rgb = any(getattr(given, name, False)
+                       for name in ('to_rgb', 'channel_conversion', '_channel_conversion'))
+        if normalize and self.mean is None:
             raise ValueError('there is nothing to normalise by: the data preprocessor of the '
                              'config has no mean and std')
         if resize and self.kind != 'segmentor':
             raise ValueError(f'logits of a segmentor can be resized; this is a {self.kind}')
-        self.resize = resize
-        self.normalize = normalize
-        if normalize:
-            mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in self.statistics)
-            self.register_buffer('mean', mean)
-            self.register_buffer('std', std)
+        self.resize, self.normalize = resize, normalize
 
     def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
-        """Maps images (B, C, H, W) to the outputs."""
-        x = (images - self.mean) / self.std if self.normalize else images
+        """Maps images to logits (B, classes) or (B, classes, H', W'), or to maps or vectors."""
+        x = images
+        if self.normalize:
+            mean, std = (x.new_tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
+            x = (x - mean) / std
         if self.kind == 'backbone':
             return tuple(self.model(x))
         if self.kind == 'detector':
@@ -98,7 +89,7 @@ class Exportable(nn.Module):
         return (logits, )
 
     def output_names(self, outputs: Sequence[Tensor]) -> List[str]:
-        """Names for what :meth:`forward` returned."""
+        """Names for what was returned: ``logits``; or ``map0`` and so on, ``vector0`` of (B, C)."""
         if self.kind in ('classifier', 'segmentor'):
             return ['logits']
         return [f'{"vector" if out.ndim == 2 else "map"}{i}' for i, out in enumerate(outputs)]
@@ -115,97 +106,45 @@ def _kind_of(model: nn.Module) -> str:
         return 'segmentor'
     if 'BaseDetector' in names and hasattr(model, 'backbone'):
         return 'detector'
-    raise ValueError(f'{type(model).__name__} is not supported as a whole. Supported are '
-                     f'{SUPPORTED}')
-
-
-def mean_and_std(model: nn.Module) -> Optional[Tuple[List[float], List[float]]]:
-    """What a model's data preprocessor subtracts from each channel, and divides by, or None."""
-    preprocessor = getattr(model, 'data_preprocessor', None)
-    if getattr(preprocessor, 'mean', None) is None:
-        return None
-    mean, std = ([round(value, 4) for value in statistic.flatten().tolist()]
-                 for statistic in (preprocessor.mean, preprocessor.std))
-    return mean, std
-
-
-def is_converted_to_rgb(model: nn.Module) -> bool:
-    """Whether a model's data preprocessor swaps BGR, which the codebases load, for RGB."""
-    preprocessor = getattr(model, 'data_preprocessor', None)
-    return any(getattr(preprocessor, name, False)
-               for name in ('to_rgb', 'channel_conversion', '_channel_conversion'))
+    raise ValueError(
+        f'{type(model).__name__} is not supported as a whole. Supported are classifiers '
+        '(ImageClassifier) and segmentors (EncoderDecoder), whose output is logits; detectors up '
+        'to their neck, and backbones, whose outputs are maps')
 
 
 def size_multiple(model: nn.Module) -> Optional[int]:
-    """What sides of images must be multiples of in a graph that takes images of several sizes.
-
-    Args:
-        model (nn.Module): What is to be exported.
-
-    Returns:
-        int, optional: None if a graph of the model is for one size.
-    """
-    for module in model.modules():
-        if isinstance(module, PositionEmbedding) or _pools_into_bins(module):
-            return None
-        if isinstance(module, LinGlo) and any(
-                getattr(part, 'patch', 1) > 1 for part in module.modules()):
-            return None  # pads by what it was traced with
-        if isinstance(module, BaseBackbone) and not isinstance(
-                module, (DualFormer, LinGlo, MCGANet)):
-            return None
-    padded = [module.stride[0] for module in model.modules() if isinstance(module, AdaptivePadding)]
-    return math.prod(padded)
+    """What sides of images must be multiples of in a graph for several sizes; None for one size."""
+    multiples = [backbone.size_multiple for backbone in find_backbones(model).values()]
+    if None in multiples or any(map(_pools_into_bins, model.modules())):
+        return None
+    return math.prod(multiples)
 
 
 def _pools_into_bins(module: nn.Module) -> bool:
     return isinstance(module, nn.AdaptiveAvgPool2d) and to_2tuple(module.output_size) != (1, 1)
 
 
-class BinPooling(nn.Module):
-    """``nn.AdaptiveAvgPool2d`` as two products, for ONNX, which has it for even bins alone.
+class BinPooling(nn.AdaptiveAvgPool2d):
+    """Pooling as means of slices, for ONNX, which has it for even bins alone.
 
     A graph of it is for maps of one size.
-
-    Args:
-        bins (tuple[int, int]): Height and width of the output.
     """
 
-    def __init__(self, bins: Tuple[int, int]) -> None:
-        super().__init__()
-        self.bins = bins
-
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, C, H, W) to averages (B, C, *bins)."""
-        rows, cols = (_averaging(int(size), bins).to(x) for size, bins in
-                      zip(x.shape[2:], self.bins))
-        return torch.matmul(torch.matmul(rows, x), cols.t())
-
-
-def _averaging(size: int, bins: int) -> Tensor:
-    """Shape (bins, size): the share of each position in each bin; bins may overlap by one."""
-    shares = torch.zeros(bins, size)
-    for i in range(bins):
-        start, end = i * size // bins, -(-(i + 1) * size // bins)
-        shares[i, start:end] = 1 / (end - start)
-    return shares
-
-
-def replace_bin_pooling(model: nn.Module) -> None:
-    """Puts :class:`BinPooling` in the place of every pooling into more than one bin."""
-    for module in model.modules():
-        for name, child in module.named_children():
-            if _pools_into_bins(child):
-                setattr(module, name, BinPooling(to_2tuple(child.output_size)))
+        """Maps (B, C, H, W) to averages (B, C, *output_size); bins may overlap by one."""
+        for dim, bins in zip((2, 3), to_2tuple(self.output_size)):
+            size = int(x.shape[dim])
+            starts = [i * size // bins for i in range(bins)]
+            ends = [-(-(i + 1) * size // bins) for i in range(bins)]
+            x = torch.cat([x.narrow(dim, start, end - start).mean(dim, keepdim=True)
+                           for start, end in zip(starts, ends)], dim)
+        return x
 
 
 @torch.no_grad()
-def to_onnx(model: nn.Module,
-            images: Tensor,
-            output_names: Optional[Sequence[str]] = None,
+def to_onnx(model: nn.Module, images: Tensor, output_names: Optional[Sequence[str]] = None,
             dynamic_axes: Optional[Dict[str, Dict[int, str]]] = None,
-            metadata: Optional[Dict[str, object]] = None,
-            opset: int = OPSET) -> bytes:
+            metadata: Optional[Dict[str, object]] = None, opset: int = OPSET) -> bytes:
     """Writes a model in evaluation mode as ONNX. Its pooling into bins is replaced for good.
 
     Args:
@@ -221,16 +160,18 @@ def to_onnx(model: nn.Module,
         bytes: The file's content.
 
     Raises:
-        ImportError: If onnx is not installed.
         ExportError: If ONNX, or PyTorch's exporter, lacks one of the model's operations.
     """
-    onnx = require('onnx')
-    replace_bin_pooling(model)
-    options: Dict[str, object] = {}
-    if 'dynamo' in inspect.signature(torch.onnx.export).parameters:
-        options['dynamo'] = False  # torch 2.9 and later export by other means without it
+    import onnx
+    for module in model.modules():
+        for name, child in module.named_children():
+            if _pools_into_bins(child):
+                setattr(module, name, BinPooling(child.output_size))
+    # From torch 2.9 on, the exporter that traces is to be asked for.
+    choice = 'dynamo' in inspect.signature(torch.onnx.export).parameters
+    options: Dict[str, object] = dict(dynamo=False) if choice else {}
     file = io.BytesIO()
-    with _without_remarks(), _telling(f'write this model as ONNX, opset {opset}'):
+    with _telling(f'write this model as ONNX, opset {opset}'):
         torch.onnx.export(
             model, (images, ), file, input_names=['images'], output_names=output_names,
             dynamic_axes=dynamic_axes, opset_version=opset, **options)
@@ -243,109 +184,61 @@ def to_onnx(model: nn.Module,
 @torch.no_grad()
 def to_torchscript(model: nn.Module, images: Tensor,
                    metadata: Optional[Dict[str, object]] = None) -> bytes:
-    """Writes a model in evaluation mode as TorchScript, traced with some images.
+    """Writes a model in evaluation mode as TorchScript, with ``metadata.json`` inside.
 
-    Args:
-        model (nn.Module): Takes images.
-        images (Tensor): Shape (B, C, H, W).
-        metadata (dict, optional): What to keep in the file, as the extra file ``metadata.json``.
-            Defaults to None.
-
-    Returns:
-        bytes: The file's content.
-
-    Raises:
-        ExportError: If the model has an operation that cannot be traced or saved.
+    See :func:`to_onnx` for the arguments and what is raised.
     """
     file = io.BytesIO()
-    with _without_remarks(), _telling('write this model as TorchScript'):
+    with _telling('write this model as TorchScript'):
         graph = torch.jit.trace(model, images, check_trace=False)
         torch.jit.save(graph, file, _extra_files={'metadata.json': json.dumps(metadata or {})})
     return file.getvalue()
 
 
 @contextmanager
-def _telling(task: str, program: str = f'torch {torch.__version__}',
-             errors: Tuple[Type[Exception], ...] = (RuntimeError, TypeError, ValueError)
-             ) -> Iterator[None]:
-    """Raises what a program fails with as an :class:`ExportError` of one paragraph."""
-    try:
-        yield
-    except errors as error:
-        raise ExportError(f'{program} cannot {task}: {_reason(error)}') from error
+def _telling(task: str, program: str = f'torch {torch.__version__}') -> Iterator[None]:
+    """Raises what a program fails with as an :class:`ExportError` of one paragraph.
 
-
-def _reason(error: Exception) -> str:
-    """What an error says, without a full stop, dumps of graphs and invitations to report it."""
-    text = re.split(r'Please feel free|\[Caused by|\n\s*\n', str(error).strip())[0]
-    return ' '.join(text.split()).rstrip('.') or type(error).__name__
-
-
-@contextmanager
-def _without_remarks() -> Iterator[None]:
-    """Leaves out warnings of sizes that become constants; files are compared on other images.
-
-    And the whole graph, which torch 2.11 prints before it fails: it has no other switch for that.
+    Warnings are left out: files are compared on images of other sizes.
     """
-    log = torch._C._jit_onnx_log
-    torch._C._jit_onnx_log = lambda *text: None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore', torch.jit.TracerWarning)
-            warnings.filterwarnings(
-                'ignore', 'Constant folding|.*legacy TorchScript-based|.*dynamo')
+            warnings.simplefilter('ignore')
             yield
-    finally:
-        torch._C._jit_onnx_log = log
+    except Exception as error:  # onnxruntime's have no other base
+        text = re.split(r'Please feel free|\[Caused by|\n\s*\n', str(error).strip())[0]
+        reason = ' '.join(text.split()).rstrip('.') or type(error).__name__
+        raise ExportError(f'{program} cannot {task}: {reason}') from error
 
 
 class OnnxModel(nn.Module):
-    """An ONNX file's content, run by onnxruntime on the CPU.
-
-    Args:
-        content (bytes): See :func:`to_onnx`.
+    """An ONNX file's content, see :func:`to_onnx`, run by onnxruntime on the CPU.
 
     Raises:
-        ImportError: If onnxruntime is not installed.
-        ExportError: If it lacks one of the file's operations, or fails, then or later.
+        ExportError: If onnxruntime lacks one of the file's operations, or fails, then or later.
     """
 
     def __init__(self, content: bytes) -> None:
         super().__init__()
-        runtime = require('onnxruntime')
-        self.program = f'onnxruntime {runtime.__version__}'
-        options = runtime.SessionOptions()
+        import onnxruntime
+        self.program = f'onnxruntime {onnxruntime.__version__}'
+        options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         # Threads that wait busily would slow what else runs, such as torch in a comparison of both.
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         options.log_severity_level = 4  # it warns of what it optimises away, and raises its errors
-        with self._telling('load the ONNX file'):
-            self.session = runtime.InferenceSession(
+        with _telling('load the ONNX file', self.program):
+            self.session = onnxruntime.InferenceSession(
                 content, options, providers=['CPUExecutionProvider'])
 
     def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
         """Maps images (B, C, H, W) to the outputs."""
         name = self.session.get_inputs()[0].name
-        with self._telling(f'run the ONNX file on images {tuple(images.shape)}'):
+        with _telling(f'run the ONNX file on images {tuple(images.shape)}', self.program):
             outs = self.session.run(None, {name: images.contiguous().numpy()})
         return tuple(map(torch.from_numpy, outs))
-
-    def _telling(self, task: str) -> ContextManager[None]:
-        return _telling(task, self.program, (Exception, ))  # its errors have no other base
 
 
 def load_exported(content: bytes, form: str) -> Union[OnnxModel, torch.jit.ScriptModule]:
     """What :func:`to_onnx` or :func:`to_torchscript` wrote, as it will run."""
     return OnnxModel(content) if form == 'onnx' else torch.jit.load(io.BytesIO(content))
-
-
-def require(module: str) -> object:
-    """Imports an optional module.
-
-    Raises:
-        ImportError: If it is not installed; says how to.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise ImportError(f'ONNX needs {module}: pip install onnx onnxruntime') from error

@@ -2,15 +2,12 @@
 """How torch's FullyShardedDataParallel divides the backbones."""
 from torch import nn
 
-from mmvisionmix.models.backbones.linglo import ConvBlock, HybridBlock
-from mmvisionmix.models.backbones.lkca_vit import LKCABlock
-from mmvisionmix.models.backbones.pyramid import PreNormBlock
+from mmvisionmix.models import BaseBackbone
+from mmvisionmix.registry import MODELS
 
 
 def wrap_blocks(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool:
     """An ``auto_wrap_policy``: every block of a backbone is a unit, all else belongs to the model.
-
-    Smaller units fail: layers read the parameters of those that they are made of.
 
     Args:
         module (nn.Module): A module of the model.
@@ -20,4 +17,6 @@ def wrap_blocks(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool
     Returns:
         bool: Whether to look inside or, without ``recurse``, to make it a unit.
     """
-    return recurse or isinstance(module, (LKCABlock, PreNormBlock, HybridBlock, ConvBlock))
+    return recurse or any(
+        isinstance(module, kind.block_classes) for kind in MODELS.module_dict.values()
+        if issubclass(kind, BaseBackbone))

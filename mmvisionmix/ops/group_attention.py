@@ -143,7 +143,7 @@ def pool_groups(x: Tensor, folded: FoldedGroupWeights) -> Tensor:
     tokens = x.flatten(2)
     attention = attend_to_tokens(tokens, folded.queries).to(x.dtype)
     pooled = torch.bmm(attention, tokens.transpose(1, 2))  # (B, h * G, D)
-    pooled = pooled.reshape(len(pooled), len(folded.value), -1, pooled.shape[2])
+    pooled = pooled.reshape(pooled.shape[0], len(folded.value), -1, pooled.shape[2])
     groups = _by_head(pooled, folded.value).transpose(1, 2).flatten(2)
     return groups if folded.value_bias is None else groups + folded.value_bias
 
@@ -162,7 +162,7 @@ def attend_to_groups(maps: Sequence[Tensor], keys: Tensor, heads: Tensor) -> Ten
     scale = 1 / math.sqrt(heads.shape[2] // len(heads))
     keys = (keys[:, :, None].contiguous() * (heads * scale)).flatten(2, 3)  # (S, B, h * G, D)
     logits = torch.cat([torch.bmm(key, x.flatten(2)) for key, x in zip(keys, maps)], 1)
-    return logits.reshape(len(logits), len(maps) * len(heads), -1, logits.shape[2]).softmax(2)
+    return logits.reshape(logits.shape[0], len(maps) * len(heads), -1, logits.shape[2]).softmax(2)
 
 
 def project_groups(groups: Tensor, folded: FoldedGroupWeights, scales: int) -> Tensor:

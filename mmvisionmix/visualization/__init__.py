@@ -7,19 +7,9 @@ from .features import (
     feature_similarity,
     fourier_amplitude,
 )
-from .mixers import (
-    VIEWS,
-    group_pooling,
-    group_queries,
-    kernels,
-    mixing_rows,
-    partitions,
-    saliency,
-    views_of,
-)
+from .mixers import VIEWS, kernels, mixer_maps, mixing_rows, views_of
 
 __all__ = [
     'VIEWS', 'block_maps', 'contributing_share', 'effective_receptive_field',
-    'feature_similarity', 'fourier_amplitude', 'group_pooling', 'group_queries', 'kernels',
-    'mixing_rows', 'partitions', 'saliency', 'views_of'
+    'feature_similarity', 'fourier_amplitude', 'kernels', 'mixer_maps', 'mixing_rows', 'views_of'
 ]

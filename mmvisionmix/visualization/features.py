@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvisionmix.models import BaseBackbone, LinGlo, LKCAViT
+from mmvisionmix.models import BaseBackbone
 
 from .recording import Call, Position, record_calls, token_at
 
@@ -113,15 +113,15 @@ def block_maps(network: nn.Module, images: Tensor) -> Dict[str, Tensor]:
     """
     if not isinstance(network, BaseBackbone):
         return {f'map {i}': out for i, out in enumerate(_maps(network(images)), 1)}
-    blocks = {block for stage in network.stages for block in getattr(stage, 'blocks', [stage])}
-    calls = record_calls(network, images, lambda layer: layer in blocks)
-    return {name: _as_map(network, call) for name, call in calls.items()}
+    calls = record_calls(
+        network, images, lambda layer: isinstance(layer, network.block_classes))
+    return {name: _as_map(network.layout, call) for name, call in calls.items()}
 
 
-def _as_map(backbone: BaseBackbone, call: Call) -> Tensor:
-    if isinstance(backbone, LKCAViT):
+def _as_map(layout: str, call: Call) -> Tensor:
+    if layout == 'NLC':
         return call.out.transpose(1, 2).unflatten(2, tuple(call.args[1]))
-    return call.out.permute(0, 3, 1, 2) if isinstance(backbone, LinGlo) else call.out
+    return call.out.permute(0, 3, 1, 2) if layout == 'NHWC' else call.out
 
 
 def _maps(outs: Union[Tensor, Sequence[Tensor]]) -> Sequence[Tensor]:

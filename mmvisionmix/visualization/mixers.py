@@ -1,22 +1,17 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """What the token mixers of this package, and a ViT's attention, weigh.
 
-Layers are asked what they compute, by the functions of :mod:`mmvisionmix.ops` that they compute it
-with. All functions here take a network in evaluation mode and one batch of images.
+A mixer has a dict ``views``, from names in :data:`VIEWS` to its attributes: ``kernels`` to a
+parameter; ``rows`` to a method that gives, for a grid (H', W'), its mixing matrix of (H'W', H'W');
+and all others to methods that give weights for the mixer's input. All functions here take a network
+in evaluation mode and one batch of images.
 """
 import math
-from typing import Callable, Dict, List, Tuple, Type
+from typing import Dict, List, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from mmvisionmix.models.layers import (
-    GroupAttention,
-    KeyOnlyAttention,
-    LargeKernelAttention,
-    PartitionAttention,
-)
 
 from .recording import Call, Position, grid_of, record_calls, token_at
 
@@ -29,47 +24,39 @@ VIEWS: Dict[str, str] = {
     'partitions': 'partitions of partition attention',
 }
 """What can be seen, and in which layers."""
-_OWN: Dict[str, Type[nn.Module]] = dict(
-    kernels=LargeKernelAttention, rows=LargeKernelAttention, saliency=KeyOnlyAttention,
-    groups=GroupAttention, queries=GroupAttention, partitions=PartitionAttention)
 
 
 def views_of(network: nn.Module) -> List[str]:
     """Finds out what can be seen in a network.
 
-    Args:
-        network (nn.Module): Any network.
-
     Returns:
         list[str]: Some of :data:`VIEWS`.
 
     Raises:
-        ValueError: If there is nothing to be seen; lists the layers in which there is.
+        ValueError: If there is nothing to be seen.
     """
     layers = list(network.modules())
-    views = [view for view, kind in _OWN.items()
-             if any(isinstance(layer, kind) for layer in layers)
-             or view == 'rows' and any(map(_is_self_attention, layers))]
+    views = [view for view in VIEWS if any(has_view(layer, view) for layer in layers)]
     if not views:
-        kinds = ', '.join(sorted({kind.__name__ for kind in _OWN.values()}))
-        raise ValueError(f'{type(network).__name__} has none of the layers {kinds}, of the '
-                         f"backbones DualFormer, LinGlo, LKCAViT and MCGANet, nor a ViT's "
-                         f'self-attention')
+        raise ValueError(f'{type(network).__name__} has none of {", ".join(VIEWS)}: it has no '
+                         f"mixer of this package, and no self-attention of a plain ViT")
     return views
+
+
+def has_view(layer: nn.Module, view: str) -> bool:
+    """Whether a layer has one of :data:`VIEWS`."""
+    return view in getattr(layer, 'views', ()) or view == 'rows' and _is_self_attention(layer)
 
 
 def kernels(network: nn.Module) -> Dict[str, Tensor]:
     """The kernels of LKCA, as trained.
 
-    Args:
-        network (nn.Module): Any network.
-
     Returns:
         dict[str, Tensor]: Weights by offset, (0, 0) in the middle, for every layer by its name:
         shape (2H-1, 2W-1).
     """
-    return {name: layer.kernel.detach() for name, layer in network.named_modules()
-            if isinstance(layer, LargeKernelAttention)}
+    return {name: getattr(layer, layer.views['kernels']).detach()
+            for name, layer in network.named_modules() if has_view(layer, 'kernels')}
 
 
 @torch.no_grad()
@@ -87,100 +74,49 @@ def mixing_rows(network: nn.Module, images: Tensor, position: Position) -> Dict[
 
     Returns:
         dict[str, Tensor]: Weights for every layer by its name, shape (B, heads, H', W'), with one
-        head for LKCA.
+        head for mixing matrices.
 
     Raises:
         ValueError: If self-attention is within windows, or tokens are no grid.
     """
-    def mixes(layer: nn.Module) -> bool:
-        return isinstance(layer, LargeKernelAttention) or _is_self_attention(layer)
-
     rows = {}
-    for name, call in record_calls(network, images, mixes).items():
-        if isinstance(call.layer, LargeKernelAttention):
-            grid = tuple(call.args[1])
-            index = _index(position, grid)
-            row = call.layer.matrix_for(grid)[index].view(1, 1, *grid)
-            rows[name] = row.expand(len(images), -1, -1, -1)
-        else:
+    for name, call in record_calls(network, images, lambda layer: has_view(layer, 'rows')).items():
+        if not hasattr(call.layer, 'views'):
             rows[name] = _attention_row(call, images, position)
+            continue
+        grid = tuple(call.args[1] if len(call.args) > 1 else call.args[0].shape[2:])
+        matrix = getattr(call.layer, call.layer.views['rows'])(grid)
+        row = matrix[_index(position, grid)].view(1, 1, *grid)
+        rows[name] = row.expand(len(images), -1, -1, -1)
     return rows
 
 
 @torch.no_grad()
-def saliency(network: nn.Module, images: Tensor) -> Dict[str, Tensor]:
-    """Weights of keys in key-only attention, A of Eq. 2 of the LinGlo paper.
+def mixer_maps(network: nn.Module, images: Tensor, view: str) -> Dict[str, Tensor]:
+    """What mixers weigh in images.
 
     Args:
         network (nn.Module): Any network.
         images (Tensor): Shape (B, 3, H, W).
+        view (str): ``'saliency'``: weights of keys in key-only attention, A of Eq. 2 of the LinGlo
+            paper. ``'groups'``: attention of groups to tokens, Eq. 3 of the MCGANet paper.
+            ``'queries'``: attention of the convolutions' tokens to groups. ``'partitions'``:
+            numbers from 0 on, Eq. 3 to 5 of the DualFormer paper. Or that of another mixer.
 
     Returns:
-        dict[str, Tensor]: Weights that sum to one over the tokens, for every layer by its name:
-        shape (B, heads, H', W').
+        dict[str, Tensor]: For every layer by its name, of ``'queries'`` also by the side of the
+        kernel (``'stages.0.blocks.0.mixer 3x3'``), weights that sum to one over the tokens, or over
+        the groups for ``'queries'``: shape (B, heads, H', W'), or (B, heads, groups, H', W').
+        Partitions have one head where heads share them.
     """
-    calls = _calls_of(KeyOnlyAttention, network, images)
-    return {name: call.layer.saliency_of(call.args[0]).unflatten(2, tuple(call.args[1]))
-            for name, call in calls.items()}
-
-
-@torch.no_grad()
-def group_pooling(network: nn.Module, images: Tensor) -> Dict[str, Tensor]:
-    """Attention of the groups to tokens, Eq. 3 of the MCGANet paper.
-
-    Args:
-        network (nn.Module): Any network.
-        images (Tensor): Shape (B, 3, H, W).
-
-    Returns:
-        dict[str, Tensor]: Weights that sum to one over the tokens, for every layer by its name:
-        shape (B, heads, groups, H', W').
-    """
-    calls = _calls_of(GroupAttention, network, images)
-    return {name: call.layer.maps_of(call.args[0]).pooling for name, call in calls.items()}
-
-
-@torch.no_grad()
-def group_queries(network: nn.Module, images: Tensor) -> Dict[str, Tensor]:
-    """Attention of the convolutions' tokens to the groups.
-
-    Args:
-        network (nn.Module): Any network.
-        images (Tensor): Shape (B, 3, H, W).
-
-    Returns:
-        dict[str, Tensor]: Weights that sum to one over the groups, for every layer and convolution
-        by the layer's name and the side of the kernel, ``'stages.0.blocks.0.mixer 3x3'``: shape
-        (B, heads, groups, H', W').
-    """
-    calls = _calls_of(GroupAttention, network, images)
     maps = {}
-    for name, call in calls.items():
-        propagation = call.layer.maps_of(call.args[0]).propagation
-        for conv, weights in zip(call.layer.convs, propagation.unbind(1)):
-            maps['{} {}x{}'.format(name, *conv.kernel_size)] = weights
+    for name, call in record_calls(network, images, lambda layer: has_view(layer, view)).items():
+        found = getattr(call.layer, call.layer.views[view])(call.args[0])
+        for part, weights in found.items() if isinstance(found, dict) else [('', found)]:
+            if len(call.args) > 1:  # of tokens on a grid
+                weights = weights.reshape(*weights.shape[:-1], *call.args[1])
+            maps[f'{name} {part}'.rstrip()] = weights
     return maps
-
-
-@torch.no_grad()
-def partitions(network: nn.Module, images: Tensor) -> Dict[str, Tensor]:
-    """Partitions of partition attention, Eq. 3 to 5 of the DualFormer paper.
-
-    Args:
-        network (nn.Module): Any network.
-        images (Tensor): Shape (B, 3, H, W).
-
-    Returns:
-        dict[str, Tensor]: Numbers of partitions from 0 on, for every layer by its name: shape
-        (B, heads, H', W'), with one head where heads share partitions.
-    """
-    calls = _calls_of(PartitionAttention, network, images)
-    return {name: call.layer.partitions_of(call.args[0]) for name, call in calls.items()}
-
-
-def _calls_of(kind: Type[nn.Module], network: nn.Module, images: Tensor) -> Dict[str, Call]:
-    """What all layers of a kind are called with, by their names."""
-    return record_calls(network, images, lambda layer: isinstance(layer, kind))
 
 
 def _is_self_attention(layer: nn.Module) -> bool:
@@ -223,8 +159,3 @@ def _queries_and_keys(call: Call) -> Tuple[Tensor, Tensor]:
 def _index(position: Position, grid: Tuple[int, int]) -> int:
     row, col = token_at(position, grid)
     return row * grid[1] + col
-
-
-MAPS: Dict[str, Callable[..., Dict[str, Tensor]]] = dict(
-    saliency=saliency, groups=group_pooling, queries=group_queries, partitions=partitions)
-"""The functions of those views that show images alone."""

@@ -7,19 +7,10 @@ import torch
 from torch import nn
 
 from mmvisionmix.models import DualFormer, LinGlo, LKCAViT, MCGANet
-from mmvisionmix.models.layers import KeyOnlyAttention, SelfAttention
-from mmvisionmix.visualization import (
-    group_pooling,
-    group_queries,
-    kernels,
-    mixing_rows,
-    partitions,
-    saliency,
-    views_of,
-)
+from mmvisionmix.visualization import kernels, mixer_maps, mixing_rows, views_of
 from mmvisionmix.visualization.recording import grid_of, record_calls, token_at
 
-PYRAMID = dict(embed_dims=(8, 16), depths=(1, 2), num_heads=(1, 2), mlp_ratios=(2, 2))
+PYRAMID = dict(embed_dims=(16, 32), depths=(1, 2), mlp_ratios=(2, 2))
 POSITION = (0.6, 0.3)
 
 
@@ -40,15 +31,17 @@ def images(height=32, width=48):
 
 
 def linglo(**kwargs):
-    return spread(LinGlo(arch=PYRAMID, out_indices=1, layout='hh', **kwargs))
+    arch = dict(PYRAMID, num_heads=(1, 2))
+    return spread(LinGlo(arch=arch, out_indices=1, layout='hh', **kwargs))
 
 
 def mcganet(**kwargs):
-    return spread(MCGANet(arch=PYRAMID, out_indices=1, num_groups=5, **kwargs))
+    arch = dict(PYRAMID, num_heads=(1, 2))
+    return spread(MCGANet(arch=arch, out_indices=1, num_groups=5, **kwargs))
 
 
 def dualformer(**kwargs):
-    arch = dict(embed_dims=(16, 32), depths=(1, 2), reductions=(2, 1), mlp_ratios=(2, 2))
+    arch = dict(PYRAMID, reductions=(2, 1))
     return spread(DualFormer(arch=arch, out_indices=1, num_heads=2, **kwargs))
 
 
@@ -68,22 +61,16 @@ def inputs_of(network, name):
     return seen[-1]
 
 
-def test_kernels_are_those_of_all_layers_by_name():
-    network = lkca()
-    found = kernels(network)
-    assert list(found) == [f'stages.{i}.mixer' for i in range(3)]
-    assert all((found[name] == network.get_submodule(name).kernel).all() for name in found)
-
-
 @pytest.mark.parametrize('size', [(32, 48), (40, 24)])
 def test_rows_of_lkca_are_weights_of_offsets_from_the_position(size):
     network = lkca()
     rows = mixing_rows(network, images(*size), POSITION)
     height, width = size[0] // 8, size[1] // 8
     i, j = int(0.6 * height), int(0.3 * width)
-    assert list(rows) == list(kernels(network))
+    assert list(rows) == list(kernels(network)) == [f'stages.{i}.mixer' for i in range(3)]
     for name, row in rows.items():
-        kernel = network.get_submodule(name).kernel.detach()
+        kernel = kernels(network)[name]
+        assert (kernel == network.get_submodule(name).kernel).all()
         assert row.shape == (2, 1, height, width)
         for p in range(height):
             for q in range(width):
@@ -93,30 +80,16 @@ def test_rows_of_lkca_are_weights_of_offsets_from_the_position(size):
 
 
 def test_a_row_times_the_values_is_the_output_of_the_mixing():
-    network = lkca()
-    name = 'stages.1.mixer'
-    row = mixing_rows(network, images(), POSITION)[name].flatten(2)  # (B, 1, N)
-    layer = network.get_submodule(name)
-    x, grid = inputs_of(network, name)
-    with torch.no_grad():
-        expected = layer(x, grid)[:, 2 * 6 + 1]
-        assert torch.allclose(layer.proj(row @ layer.value(x))[:, 0], expected, atol=1e-5)
-
-
-def test_rows_of_self_attention_are_softmax_weights_per_head():
+    """Of LKCA, and of self-attention with its heads."""
     network = lkca(attention_layers=(1, ))
-    row = mixing_rows(network, images(), POSITION)['stages.1.mixer']
-    layer = network.get_submodule('stages.1.mixer')
-    assert isinstance(layer, SelfAttention)
-    x, _ = inputs_of(network, 'stages.1.mixer')
-    query, key, value = layer.qkv(x).chunk(3, 2)
-    for head in range(2):
-        part = slice(6 * head, 6 * head + 6)
-        logits = query[:, 13, None, part] @ key[..., part].transpose(1, 2) / math.sqrt(6)
-        assert torch.allclose(row[:, head].flatten(1), logits.softmax(2)[:, 0], atol=1e-6)
-    outputs = torch.cat([row[:, head].flatten(1)[:, None] @ value[..., 6 * head:6 * head + 6]
-                         for head in range(2)], 2)
-    assert torch.allclose(layer.proj(outputs)[:, 0], layer(x, (4, 6))[:, 13], atol=1e-5)
+    found = mixing_rows(network, images(), POSITION)
+    for name, heads in (('stages.0.mixer', 1), ('stages.1.mixer', 2)):
+        layer, row = network.get_submodule(name), found[name].flatten(2)  # (B, heads, N)
+        x, grid = inputs_of(network, name)
+        value = layer.value(x) if heads == 1 else layer.qkv(x).chunk(3, 2)[2]
+        mixed = torch.einsum('bhn,bnhd->bhd', row, value.unflatten(2, (heads, -1)))
+        expected = layer(x, grid)[:, 2 * 6 + 1]
+        assert torch.allclose(layer.proj(mixed.flatten(1)), expected, atol=1e-5)
 
 
 def test_rows_of_stock_vits_leave_out_the_class_token():
@@ -130,12 +103,11 @@ def test_rows_of_stock_vits_leave_out_the_class_token():
     assert rows['layers.1.attn'].shape == (2, 3, 4, 6) and ((sums > 0.3) & (sums < 1)).all()
     stock = SegVisionTransformer((32, 48), 8, embed_dims=12, num_layers=2, num_heads=3)
     rows = mixing_rows(spread(stock), images(), POSITION)
-    row = rows['layers.1.attn.attn']
-    x = inputs_of(stock, 'layers.1.attn')[0]
+    x = inputs_of(stock, 'layers.1.attn')[0].transpose(0, 1)
     with torch.no_grad():
-        x = x.transpose(0, 1)
         _, weights = stock.layers[1].attn.attn(x, x, x, average_attn_weights=False)
-    assert torch.allclose(row.flatten(2), weights[:, :, 1 + 13, 1:], atol=1e-6)
+    assert torch.allclose(
+        rows['layers.1.attn.attn'].flatten(2), weights[:, :, 1 + 13, 1:], atol=1e-6)
 
 
 def test_rows_within_windows_are_refused():
@@ -146,91 +118,70 @@ def test_rows_within_windows_are_refused():
         mixing_rows(network, images(32, 32), POSITION)
 
 
-@pytest.mark.parametrize('impl', ['auto', 'literal'])
-def test_saliency_is_the_softmax_of_equation_2(impl):
-    network = linglo(impl=impl)
-    found = saliency(network, images())
-    assert list(found) == ['stages.0.blocks.0.mixer', 'stages.1.blocks.0.mixer',
-                           'stages.1.blocks.1.mixer']
-    for name, maps in found.items():
-        layer = network.get_submodule(name)
-        assert isinstance(layer, KeyOnlyAttention)
-        x, grid = inputs_of(network, name)
-        assert maps.shape == (2, len(layer.saliency), *grid)
-        assert torch.allclose(maps.sum((2, 3)), torch.ones(maps.shape[:2]))
-        key = layer.key(x).unflatten(2, layer.saliency.shape)
-        for head, vector in enumerate(layer.saliency):
-            logits = key[:, :, head] @ vector / math.sqrt(len(vector))
-            assert torch.allclose(maps[:, head].flatten(1), logits.softmax(1), atol=1e-6)
-        assert maps.flatten(2).std(2).min() > 1e-4  # not flat: the test above tells
-
-
-@pytest.mark.parametrize('impl', ['auto', 'literal'])
-def test_groups_attend_by_equation_3(impl):
-    network = mcganet(impl=impl)
-    for name, maps in group_pooling(network, images()).items():
-        layer = network.get_submodule(name)
-        x, = inputs_of(network, name)
-        heads, dims = layer.num_heads, x.shape[1]
-        query = layer.query(layer.tokens).view(5, heads, dims // heads)
-        key = layer.key(x.flatten(2).transpose(1, 2)).unflatten(2, (heads, -1))
-        logits = torch.einsum('ghd,bnhd->bhgn', query, key) / math.sqrt(dims // heads)
-        assert maps.shape == (2, heads, 5, *x.shape[2:])
-        assert torch.allclose(maps.flatten(3), logits.softmax(3), atol=1e-6)
-        assert maps.flatten(3).std(3).min() > 1e-4
+@pytest.mark.parametrize('deployed', [False, True])
+def test_saliency_is_the_softmax_of_equation_2(deployed):
+    network = linglo()
+    name = 'stages.1.blocks.1.mixer'
+    layer = network.get_submodule(name)
+    x, grid = inputs_of(network, name)
+    key = layer.key(x).unflatten(2, layer.saliency.shape)
+    logits = torch.einsum('bnhd,hd->bhn', key, layer.saliency) / math.sqrt(key.shape[3])
+    if deployed:
+        network.switch_to_deploy()
+    found = mixer_maps(network, images(), 'saliency')
+    assert list(found) == ['stages.0.blocks.0.mixer', 'stages.1.blocks.0.mixer', name]
+    assert found[name].shape == (2, 2, *grid)
+    assert torch.allclose(found[name].flatten(2), logits.softmax(2), atol=1e-5)
+    assert found[name].flatten(2).std(2).min() > 1e-4
 
 
 @pytest.mark.parametrize('options', [dict(), dict(share_groups=True, fusion='single')])
 def test_weights_of_groups_are_those_that_the_output_is_made_with(options):
     network = mcganet(**options)
-    found = group_queries(network, images())
-    assert list(found)[:2] == ['stages.0.blocks.0.mixer 3x3', 'stages.0.blocks.0.mixer 5x5']
     name = 'stages.1.blocks.1.mixer'
     layer = network.get_submodule(name)
     x, = inputs_of(network, name)
-    pooled = group_pooling(network, images())[name]
-    groups = mix(layer, x, pooled)
+    heads, dims = layer.num_heads, x.shape[1]
+    tokens = x.flatten(2).transpose(1, 2)
+    query = layer.query(layer.tokens).view(5, heads, dims // heads)
+    key = layer.key(tokens).unflatten(2, (heads, -1))
+    logits = torch.einsum('ghd,bnhd->bhgn', query, key) / math.sqrt(dims // heads)
+    pooled = mixer_maps(network, images(), 'groups')[name]
+    assert torch.allclose(pooled.flatten(3), logits.softmax(3), atol=1e-6)  # Eq. 3
+    assert pooled.flatten(3).std(3).min() > 1e-4
+
+    value = layer.value(tokens).unflatten(2, (heads, -1))
+    groups = torch.einsum('bhgn,bnhd->bghd', pooled.flatten(3), value).flatten(2)
+    groups = groups if layer.pooled is None else layer.pooled(groups)
+    hidden = nn.functional.gelu(layer.expand(layer.norm(groups).transpose(1, 2)))
+    groups = groups + layer.reduce(hidden).transpose(1, 2)
+    found = mixer_maps(network, images(), 'queries')
+    assert list(found)[:2] == ['stages.0.blocks.0.mixer 3x3', 'stages.0.blocks.0.mixer 5x5']
     out = 0
     for i, size in enumerate((3, 5)):
         maps = found[f'{name} {size}x{size}']
         assert torch.allclose(maps.sum(2), torch.ones(2, 2, *x.shape[2:]), atol=1e-6)
-        assert maps.std(2).max() > 1e-3
-        pick = min(i, len(layer.group_values) - 1)
-        value = layer.group_values[pick](groups).unflatten(2, (2, -1))
-        mixed = torch.einsum('bhgyx,bghd->byxhd', maps, value).flatten(3)
+        value = layer.group_values[min(i, len(layer.group_values) - 1)](groups)
+        mixed = torch.einsum('bhgyx,bghd->byxhd', maps, value.unflatten(2, (2, -1))).flatten(3)
         out = out + (mixed if options else layer.projs[i](mixed))
     out = layer.projs[0](out) if options else out
     assert torch.allclose(out.permute(0, 3, 1, 2), layer(x), atol=1e-4)
 
 
-def mix(layer, x, pooled):
-    """The groups behind the MLP over them, from the weights of Eq. 3."""
-    value = layer.value(x.flatten(2).transpose(1, 2)).unflatten(2, (layer.num_heads, -1))
-    groups = torch.einsum('bhgn,bnhd->bghd', pooled.flatten(3), value).flatten(2)
-    groups = groups if layer.pooled is None else layer.pooled(groups)
-    hidden = nn.functional.gelu(layer.expand(layer.norm(groups).transpose(1, 2)))
-    return groups + layer.reduce(hidden).transpose(1, 2)
-
-
 @pytest.mark.parametrize('options', [dict(), dict(share_partition=True)])
 def test_partitions_are_signs_of_products_with_the_hash_vectors(options):
     network = dualformer(**options)
-    found = partitions(network, images())
+    found = mixer_maps(network, images(), 'partitions')
     assert [tuple(maps.shape[2:]) for maps in found.values()] == [(4, 6), (4, 6), (4, 6)]
     for name, maps in found.items():
         layer = network.get_submodule(name)
         x, = inputs_of(network, name)
-        groups = len(layer.hash_vectors)
-        tokens = layer.shrink(x).unflatten(1, (groups, -1))
+        tokens = layer.downsample(x).unflatten(1, (len(layer.hash_vectors), -1))
         bits = torch.einsum('bgdyx,gkd->bgkyx', tokens, layer.hash_vectors) >= 0
         assert (maps == bits[:, :, 0] + 2 * bits[:, :, 1].long()).all()
         assert maps.shape[1] == (1 if options else 2)
-
-
-def test_partitions_by_k_means_are_those_of_the_layer():
-    network = dualformer(partition='k-means')
-    assert (partitions(network, images())['stages.1.blocks.1.mixer.attention']
-            != partitions(dualformer(), images())['stages.1.blocks.1.mixer.attention']).any()
+        moved = mixer_maps(dualformer(**options, partition='k-means'), images(), 'partitions')
+    assert (maps != moved[name]).any()
 
 
 @pytest.mark.parametrize('make, views', [
@@ -238,34 +189,25 @@ def test_partitions_by_k_means_are_those_of_the_layer():
     (dualformer, ['partitions']), (lambda: linglo(attention='dot-product'), ['rows'])])
 def test_views_of_a_network_are_those_of_its_layers(make, views):
     assert views_of(nn.Sequential(make())) == views
-
-
-def test_a_network_without_mixers_is_refused_and_told_which_have_them():
-    with pytest.raises(ValueError, match='Sequential has none of .*GroupAttention, KeyOnly.* '
-                                         'backbones DualFormer, LinGlo, LKCAViT and MCGANet'):
+    with pytest.raises(ValueError, match='Sequential has none of kernels, rows.*no mixer'):
         views_of(nn.Sequential(nn.Conv2d(3, 3, 1)))
 
 
-def test_looking_changes_nothing_and_leaves_nothing_behind():
+def test_looking_leaves_nothing_behind():
     network = mcganet()
     before = network(images())[0]
-    group_pooling(network, images())
+    mixer_maps(network, images(), 'groups')
     assert (network(images())[0] == before).all()
-    assert not any(module._forward_hooks for module in network.modules())
     with pytest.raises(RuntimeError):
         record_calls(network, torch.rand(1, 7, 8, 8), lambda layer: True)
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_positions_name_the_token_they_are_in():
+def test_positions_name_the_token_they_are_in_and_grids_are_of_square_patches():
     assert token_at((0.99, 0.5), (4, 6)) == (3, 3)
     for outside in ((1., 0.), (0., -0.1)):
         with pytest.raises(ValueError, match='from 0 to below 1'):
             token_at(outside, (4, 6))
-
-
-def test_grids_are_of_square_patches_after_few_other_tokens():
-    assert grid_of(24, (32, 48)) == (4, 6)
-    assert grid_of(25, (32, 48)) == (4, 6)
+    assert grid_of(24, (32, 48)) == grid_of(25, (32, 48)) == (4, 6)
     with pytest.raises(ValueError, match='no grid of square patches'):
         grid_of(40, (32, 48))

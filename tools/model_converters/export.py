@@ -27,7 +27,6 @@ from mmvisionmix.export import (
     Exportable,
     ExportError,
     load_exported,
-    require,
     size_multiple,
     to_onnx,
     to_torchscript,
@@ -48,7 +47,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file of a trained model, plain or folded')
+    parser.add_argument('checkpoint', help='checkpoint file of a trained model, not folded')
     parser.add_argument('--out', type=Path, required=True, help='file to write')
     parser.add_argument('--format', choices=FORMATS, default='onnx', help='(default: %(default)s)')
     parser.add_argument(
@@ -104,14 +103,6 @@ def prepare(cfg: Config, args: argparse.Namespace) -> Tuple[Exportable, List[str
     return Exportable(model, args.backbone, args.normalize, args.resize).eval(), classes
 
 
-def choose_size(cfg: Config, args: argparse.Namespace) -> Size:
-    """Height and width of the images that the graph is made with."""
-    if args.size:
-        return args.size
-    is_detector = cfg.get('default_scope') == 'mmdet'
-    return DETECTION_SIZE if is_detector else image_size(cfg)
-
-
 def check_dynamic_size(model: Exportable, size: Size) -> int:
     """What sides of images must be multiples of.
 
@@ -163,36 +154,23 @@ def dynamic_axes(args: argparse.Namespace, names: Sequence[str],
 
 def describe(model: Exportable, classes: List[str], multiple: int) -> Dict[str, object]:
     """What a user of the file needs to know, as it is kept in the file."""
-    mean, std = model.statistics or (None, None)
     return dict(
-        mean=mean, std=std, normalized_inside=model.normalize,
+        mean=model.mean, std=model.std, normalized_inside=model.normalize,
         channels='RGB' if model.rgb else 'as the config loads them', size_multiple=multiple,
         classes=classes)
 
 
-def shape_text(shape: Sequence[int], axes: Dict[int, str]) -> str:
-    """A shape with names for the axes of any size."""
-    return 'x'.join(str(axes.get(i, side)) for i, side in enumerate(shape))
-
-
-def report(args: argparse.Namespace, names: Sequence[str], shapes: Sequence[Sequence[int]],
-           axes: Dict[str, Dict[int, str]], about: Dict[str, object]) -> None:
-    """Prints what the file takes and gives."""
-    for i, (name, shape) in enumerate(zip(names, shapes)):
-        print(f'{"output" if i else "input"}: {name}, float32, '
-              f'{shape_text(shape, axes.get(name, {}))}')
-    if about['size_multiple'] > 1 and args.dynamic_size:
-        print(f'sides of images: multiples of {about["size_multiple"]} pixels; of others outputs '
-              f'are wrong')
-    print(f'channels: {about["channels"]}')
-    if about['mean'] is None:
-        print('normalisation: the config has none')
-    elif args.normalize:
-        print(f'normalisation: in the file; give values as files have them, mostly 0 to 255 '
-              f'(mean {about["mean"]}, std {about["std"]})')
-    else:
-        print(f'normalisation: yours to do, (image - mean) / std with mean {about["mean"]}, std '
-              f'{about["std"]}')
+def report(shapes: Dict[str, Sequence[int]], axes: Dict[str, Dict[int, str]],
+           about: Dict[str, object]) -> None:
+    """Prints what the file takes and gives, and what it knows."""
+    for name, shape in shapes.items():
+        sides = 'x'.join(str(axes.get(name, {}).get(i, side)) for i, side in enumerate(shape))
+        print(f'{"input" if name == "images" else "output"}: {name}, float32, {sides}')
+    for name, value in about.items():
+        if name != 'classes':
+            print(f'{name}: {value}')
+    if about['size_multiple'] > 1:
+        print('Of images whose sides are no such multiples, outputs are wrong.')
 
 
 @torch.no_grad()
@@ -225,8 +203,8 @@ def export(model: Exportable, args: argparse.Namespace, size: Size,
     else:
         content = to_torchscript(folded, images[0], about)
     compare(load_exported(content, args.format), images, expected, args.tolerance)
-    report(args, ['images', *names], [images[0].shape, *(out.shape for out in expected[0])], axes,
-           about)
+    tensors = dict(zip(['images', *names], [images[0], *expected[0]]))
+    report({name: tensor.shape for name, tensor in tensors.items()}, axes, about)
     return content
 
 
@@ -256,13 +234,14 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     args = parse_args(argv)
     cfg = load_config(args)
     try:
-        for module in ('onnx', 'onnxruntime') if args.format == 'onnx' else ():
-            require(module)
         model, classes = prepare(cfg, args)
-        content = export(model, args, choose_size(cfg, args), classes)
+        default = DETECTION_SIZE if cfg.get('default_scope') == 'mmdet' else image_size(cfg)
+        content = export(model, args, args.size or default, classes)
     except ExportError as error:
         raise SystemExit(f'error: {error}. {HINT.format(HINTS[args.format])}') from error
-    except (ImportError, ValueError) as error:
+    except ModuleNotFoundError as error:
+        raise SystemExit(f'error: {error}: pip install onnx onnxruntime') from error
+    except ValueError as error:
         raise SystemExit(f'error: {error}') from error
     try:
         WholeFileBackend().put(content, args.out)

@@ -40,8 +40,7 @@ from subjects import (
 )
 from torch import Tensor
 
-from mmvisionmix.visualization import VIEWS, kernels, mixing_rows, views_of
-from mmvisionmix.visualization.mixers import MAPS
+from mmvisionmix.visualization import VIEWS, kernels, mixer_maps, mixing_rows, views_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import add_config_options, errors_in_a_line  # noqa: E402  beside this folder
@@ -158,7 +157,7 @@ def map_sheet(view: str, subjects: Sequence[Subject], args: argparse.Namespace) 
         ValueError: If no layer has the head asked for, or maps are too many for several subjects.
     """
     maps = [{name: to_shown(view, each[0]) for name, each in
-             MAPS[view](subject.backbone, subject.images).items()} for subject in subjects]
+             mixer_maps(subject.backbone, subject.images, view).items()} for subject in subjects]
     names = choose_layers(list(maps[0]), args.layers)
     picks_head = len(subjects) > 1 or view in ('groups', 'queries')
     most = max(len(maps[0][name]) for name in names)

@@ -1,11 +1,14 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 import difflib
 import logging
+import math
 from numbers import Real
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type, Union
 
 import torch
+from mmcv.cnn.bricks import DropPath
+from mmcv.cnn.bricks.transformer import AdaptivePadding
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader
@@ -14,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..arguments import check_int, check_rate, is_int
-from ..layers import Foldable
+from ..layers import Foldable, PositionEmbedding
 
 
 def drop_path_rates(rate: float, depth: int) -> List[float]:
@@ -75,6 +78,24 @@ class BaseBackbone(BaseModule):
         init_cfg (dict | list[dict], optional): Initialisation config. ``Pretrained`` weights are
             loaded on top of the others or, if there are none, of :attr:`default_init_cfg`; without
             a ``checkpoint`` they are not, and a warning says so. Defaults to None.
+
+    Attributes:
+        family (str): Begins the network's names in timm and in benchmarks; the arch ends them.
+        arch_options (dict[str, dict]): Options of the constructor that go with an arch.
+        arch_data (dict[str, dict]): ``num_classes``, ``mean`` and ``std`` of the data that an arch
+            is for, as timm has them, where they are not ImageNet's.
+        first_conv (str): Name of the first convolution.
+        hidden_dims (int): Width of a hidden layer in the classifier's head, 0 for none.
+        norm_before_pool (bool): Whether a classifier pools what was normalised.
+        no_weight_decay (tuple[str]): Parts of names of parameters exempt from weight decay, beside
+            those with one dimension.
+        block_classes (tuple[type]): Of the blocks, which FSDP shards and pictures show.
+        layout (str): Of what blocks map: ``'NCHW'``, ``'NHWC'``, or ``'NLC'`` beside a grid.
+        fx_leaves (tuple[type]): Modules that torch.fx is not to look into, as what they do depends
+            on shapes and modes: ``leaf_modules`` of torchvision's ``create_feature_extractor``.
+        counted_impls (dict[str, str]): The ``impl`` that multiply-adds are counted on, by counting,
+            see :func:`mmvisionmix.complexity.count_complexity`.
+        has_token_products (bool): Whether batched products are of tokens by tokens, and only they.
     """
 
     arch_settings: Dict[str, dict] = {}
@@ -82,6 +103,18 @@ class BaseBackbone(BaseModule):
     default_init_cfg: Union[dict, List[dict], None] = None
     pretraining_config: str = ''  # the config that weights come from, with {arch} in it
     stem_names: Tuple[str, ...] = ('stem', )  # modules and parameters that belong to the stem
+    family: str = ''
+    arch_options: Dict[str, dict] = {}
+    arch_data: Dict[str, dict] = {}
+    first_conv: str = 'stem.conv'
+    hidden_dims: int = 0
+    norm_before_pool: bool = False
+    no_weight_decay: Tuple[str, ...] = ()
+    block_classes: Tuple[Type[nn.Module], ...] = ()
+    layout: str = 'NCHW'
+    fx_leaves: Tuple[Type[nn.Module], ...] = (AdaptivePadding, DropPath)
+    counted_impls: Dict[str, str] = {}
+    has_token_products: bool = False
 
     def __init__(self,
                  frozen_stages: int = -1,
@@ -124,6 +157,27 @@ class BaseBackbone(BaseModule):
             raise ValueError(f'{cls.__name__} knows the archs {list(known)} or a dict, '
                              f'got {arch!r}{hint}')
         return dict(known[arch.lower()])
+
+    @classmethod
+    def channels_and_strides(cls, arch: Union[str, dict], **options: Any) -> List[Tuple[int, int]]:
+        """Channels of every stage, and how many pixels its positions are apart.
+
+        Args:
+            arch (str | dict): As for :meth:`get_arch`.
+            options: Of the constructor.
+        """
+        return [(dims, 4 * 2**i) for i, dims in enumerate(cls.get_arch(arch)['embed_dims'])]
+
+    @property
+    def size_multiple(self) -> Optional[int]:
+        """What sides of images must be multiples of in a traced graph for images of any size.
+
+        Such a graph pads by what it was traced with. None if it is for images of one size.
+        """
+        if any(isinstance(module, PositionEmbedding) for module in self.modules()):
+            return None
+        return math.prod(
+            module.stride[0] for module in self.modules() if isinstance(module, AdaptivePadding))
 
     @classmethod
     def _check_arch(cls, arch: dict) -> None:

@@ -133,16 +133,16 @@ class DualFormer(PyramidBackbone):
 
     # Parameters and multiply-adds of classifiers of 1000 classes on 224 x 224 images.
     arch_settings = {
-        't': dict(  # 5.70M, 1.30G
+        't': dict(  # 5.70M, 1.32G
             embed_dims=(64, 128, 256, 320), depths=(2, 2, 4, 2), reductions=(4, 2, 1, 1),
             mlp_ratios=(4, 4, 2, 2)),
-        'xs': dict(  # 10.86M, 2.36G
+        'xs': dict(  # 10.86M, 2.38G
             embed_dims=(64, 128, 320, 368), depths=(2, 2, 4, 2), reductions=(4, 2, 1, 1),
             mlp_ratios=(8, 8, 4, 4)),
-        's': dict(  # 22.05M, 4.40G
+        's': dict(  # 22.05M, 4.44G
             embed_dims=(64, 128, 320, 512), depths=(4, 4, 7, 3), reductions=(4, 2, 1, 1),
             mlp_ratios=(8, 8, 4, 4)),
-        'b': dict(  # 75.56M, 15.72G
+        'b': dict(  # 75.56M, 15.88G
             embed_dims=(64, 128, 368, 560), depths=(6, 12, 25, 7), reductions=(4, 2, 1, 1),
             mlp_ratios=(12, 12, 4, 4)),
     }
@@ -150,6 +150,9 @@ class DualFormer(PyramidBackbone):
         dict(type='TruncNormal', layer='Linear', std=0.02),
         dict(type='TruncNormal', layer='Conv2d', std=0.02)
     ]
+    family = 'dualformer'
+    first_conv = 'stem.halve.conv'
+    counted_impls = dict(literal='packed')
 
     def __init__(self,
                  arch: Union[str, dict] = 'xs',

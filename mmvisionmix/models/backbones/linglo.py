@@ -1,5 +1,7 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from itertools import accumulate
+from operator import mul
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from mmcv.cnn.bricks import DropPath
 from mmcv.cnn.bricks.transformer import AdaptivePadding
@@ -195,6 +197,15 @@ class LinGlo(BaseBackbone):
         dict(type='TruncNormal', layer='Linear', std=0.02),
         dict(type='TruncNormal', layer='Conv2d', std=0.02)
     ]
+    family = 'linglo'
+    arch_options = {
+        'w/o-ch': dict(encoding=None, patch_sizes=(16, 1, 1, 1), absolute_pos=True)}
+    no_weight_decay = ('position.weight', )
+    block_classes = (HybridBlock, ConvBlock)
+    layout = 'NHWC'
+    fx_leaves = (*BaseBackbone.fx_leaves, ConditionalPositionalEncoding)
+    counted_impls = dict(literal='literal')
+    has_token_products = True  # with attention='dot-product'
 
     def __init__(self,
                  arch: Union[str, dict] = 'b0',
@@ -254,6 +265,15 @@ class LinGlo(BaseBackbone):
             for i in range(self.out_indices[-1] + 1))
         self.norms = nn.ModuleDict({str(i): nn.LayerNorm(dims[i]) for i in self.out_indices})
         self.freeze_stages()
+
+    @classmethod
+    def channels_and_strides(cls, arch: Union[str, dict], **options: Any) -> List[Tuple[int, int]]:
+        """See :meth:`BaseBackbone.channels_and_strides`."""
+        found = super().channels_and_strides(arch)
+        if not options.get('patch_sizes'):
+            return found
+        strides = accumulate(options['patch_sizes'], mul)
+        return [(dims, stride) for (dims, _), stride in zip(found, strides)]
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         """Maps images to feature maps.

@@ -1,6 +1,6 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 from functools import partial
-from typing import List, Sequence, Tuple, Union
+from typing import Any, List, Sequence, Tuple, Union
 
 import torch
 import torch.fx
@@ -122,6 +122,23 @@ class LKCAViT(BaseBackbone):
     stem_names = ('stem', 'pos_embed', 'drop')
     num_extra_tokens = 0  # no class token; mmpretrain's vis_cam.py asks
     default_init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)
+    family = 'lkca'
+    arch_options = {
+        **dict.fromkeys(arch_settings, dict(img_size=32, patch_size=4)),
+        'l': dict(img_size=64, patch_size=8), 's': {}, 'b': {}}
+    arch_data = {
+        **dict.fromkeys(arch_settings, dict(  # of CIFAR-10
+            num_classes=10, mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))),
+        'l': dict(num_classes=200), 's': {}, 'b': {}}
+    first_conv = 'stem.projection'
+    norm_before_pool = True
+    no_weight_decay = ('pos_embed', )
+    block_classes = (LKCABlock, )
+    layout = 'NLC'
+    fx_leaves = (*BaseBackbone.fx_leaves, PatchEmbed)
+    counted_impls = dict(literal='gemm', convolution='conv')
+    has_token_products = True
+    size_multiple = None  # kernels and position embedding are fitted to the grid
 
     def __init__(self,
                  arch: Union[str, dict] = 's',
@@ -175,6 +192,13 @@ class LKCAViT(BaseBackbone):
         self.norms = nn.ModuleDict(
             {str(i): nn.LayerNorm(self.embed_dims, eps=1e-6) for i in self.out_indices})
         self.freeze_stages()
+
+    @classmethod
+    def channels_and_strides(cls, arch: Union[str, dict], **options: Any) -> List[Tuple[int, int]]:
+        """See :meth:`BaseBackbone.channels_and_strides`."""
+        settings = cls.get_arch(arch)
+        stride = options.get('patch_size', 16)
+        return [(settings['embed_dims'], stride)] * settings['num_layers']
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         """Maps images to feature maps.

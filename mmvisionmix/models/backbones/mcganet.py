@@ -88,6 +88,12 @@ class MCGANet(PyramidBackbone):
         dict(type='TruncNormal', layer='Conv2d', std=0.02)
     ]
     pretraining_config = 'configs/mcganet/mcganet_8xb128-300e_in1k'
+    family = 'mcganet'
+    first_conv = 'stem.1'
+    hidden_dims = 1280
+    no_weight_decay = ('.tokens', )
+    fx_leaves = (*PyramidBackbone.fx_leaves, GroupAttention)
+    counted_impls = dict(literal='literal')
 
     def __init__(self,
                  arch: Union[str, dict] = 'base',

@@ -54,6 +54,8 @@ class PyramidBackbone(BaseBackbone):
         kwargs: See :class:`BaseBackbone`.
     """
 
+    block_classes = (PreNormBlock, )
+
     def __init__(self, in_channels: int, drop_rate: float, gap_before_norm: bool,
                  **kwargs: Any) -> None:
         super().__init__(**kwargs)

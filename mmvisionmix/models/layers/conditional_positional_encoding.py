@@ -98,8 +98,9 @@ class ConditionalPositionalEncoding(Foldable):
         return modes == {False}
 
     def _is_plain(self) -> bool:
-        return all(branch.folded is None and may_fold(branch.norm) and are_plain(branch.conv)
-                   and not has_hooks(branch) for branch in self.branches)
+        return all(type(branch) is ConvNorm and branch.folded is None and not has_hooks(branch)
+                   and are_plain(branch.conv) and may_fold(branch.norm)
+                   for branch in self.branches)
 
     def _merge(self, x: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
         """Kernels and bias of one convolution, by running statistics or by those of maps ``x``."""

@@ -25,9 +25,12 @@ class Foldable(BaseModule):
 
     Attributes:
         folded (nn.Module, optional): The folded weights, or None before :meth:`switch_to_deploy`.
+        counted_folded (bool): Whether papers count multiply-adds of the folded form; those of
+            mixers they count on the formula.
     """
 
     plain_parts: Tuple[str, ...] = ()
+    counted_folded: bool = True
 
     def __init__(self, init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)

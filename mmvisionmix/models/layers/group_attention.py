@@ -1,6 +1,6 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 from functools import reduce
-from typing import Any, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import torch
 import torch.fx
@@ -70,6 +70,8 @@ class GroupAttention(Foldable):
     """
 
     plain_parts = ('tokens', 'query', 'key', 'value', 'group_keys', 'group_values', 'projs')
+    counted_folded = False
+    views = dict(groups='pooling_of', queries='propagation_of')
 
     def __init__(self,
                  embed_dims: int,
@@ -135,6 +137,15 @@ class GroupAttention(Foldable):
         return GroupAttentionMaps(
             pooling.reshape(len(x), self.num_heads, -1, *grid),
             propagation.reshape(len(x), scales, self.num_heads, -1, *grid))
+
+    def pooling_of(self, x: Tensor) -> Tensor:
+        """What tokens weigh in groups, shape (B, heads, G, H, W), see :meth:`maps_of`."""
+        return self.maps_of(x).pooling
+
+    def propagation_of(self, x: Tensor) -> Dict[str, Tensor]:
+        """What groups weigh for tokens, by the side of the convolutions' kernels, likewise."""
+        weights = self.maps_of(x).propagation.unbind(1)
+        return {'{}x{}'.format(*conv.kernel_size): one for conv, one in zip(self.convs, weights)}
 
     def fold(self) -> Optional[nn.ParameterDict]:
         """:class:`mmvisionmix.ops.FoldedGroupWeights` as parameters."""

@@ -44,6 +44,8 @@ class KeyOnlyAttention(Foldable):
     """
 
     plain_parts = ('key', 'value', 'saliency', 'inner', 'outer')
+    counted_folded = False
+    views = dict(saliency='saliency_of')
 
     def __init__(self,
                  embed_dims: int,

@@ -44,6 +44,7 @@ class LargeKernelAttention(Foldable):
     """
 
     plain_parts = ('value', 'proj')
+    views = dict(kernels='kernel', rows='matrix_for')
 
     def __init__(self,
                  embed_dims: int,

@@ -65,6 +65,8 @@ class PartitionAttention(BaseModule):
             ``hash_seed`` below 0.
     """
 
+    views = dict(partitions='partitions_of')
+
     def __init__(self,
                  embed_dims: int,
                  num_heads: int = 8,
