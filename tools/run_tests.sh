@@ -17,9 +17,9 @@ cd "$ROOT"
 CORE=(tests/test_ops tests/test_models tests/test_init.py tests/test_checkpoints.py)
 case "$STACK" in
     lite) TESTS=("${CORE[@]}" tests/test_mmcv_lite.py tests/test_tools/test_export.py) ;;
-    onedl) TESTS=("${CORE[@]}" tests/test_engine tests/test_projects.py
+    onedl) TESTS=("${CORE[@]}" tests/test_engine projects/example_project
                   tests/test_tools/test_{entry_recipes,stock_tools,train_and_test,apis,mim}.py) ;;
-    *) TESTS=(tests) ;;
+    *) TESTS=(tests projects) ;;
 esac
 
 names_tests() {
