@@ -84,6 +84,7 @@ setup(
         'det': read_requirements('det'),
         'all': read_requirements('cls', 'seg', 'det'),
         'mim': read_requirements('mminstall'),
+        'forks': read_requirements('forks'),
         'demo': read_requirements('demo'),
         'docs': read_requirements('docs'),
         'tests': read_requirements('tests', 'docs'),

@@ -5,20 +5,13 @@ Importing the package checks the versions it stands on, lets torch load MMEngine
 mmsegmentation run on mmcv-lite, and makes the configs here inheritable as
 ``_base_ = 'mmvisionmix::lkca/....py'``. It imports no codebase (mmseg, mmdet, mmpretrain).
 """
-from ._compat import require_mmcv, require_mmengine
+from . import _compat
+from ._configs import config_path
 from .version import __version__
 
-require_mmengine()
-require_mmcv()
-
-from mmengine.config.utils import MODULE2PACKAGE  # noqa: E402  after the check, to fail clearly
-
-from ._checkpoints import allow_mmengine_checkpoints  # noqa: E402
-from ._configs import config_path  # noqa: E402
-from ._mmcv_lite import stand_in_for_operators  # noqa: E402
-
-allow_mmengine_checkpoints()
-stand_in_for_operators()
-MODULE2PACKAGE['mmvisionmix'] = 'mmvisionmix'
+_compat.check_versions()
+_compat.make_configs_inheritable()
+_compat.allow_mmengine_checkpoints()
+_compat.stand_in_for_operators()
 
 __all__ = ['__version__', 'config_path']

@@ -1,59 +1,71 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-"""The versions of MMEngine and mmcv this package works with, checked at import; and of torch."""
-from importlib import import_module, metadata
-from typing import Any, Callable, Optional
+"""The only place that knows versions: which ones serve, and what is added to them at import.
 
+Two families of distributions bring the modules ``mmengine`` and ``mmcv``: OpenMMLab's own and the
+maintained forks, whose names begin with ``onedl-``. Either serves; both in one environment do not.
+"""
+import sys
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from pathlib import Path
+from pickle import UnpicklingError
+from types import ModuleType
+from typing import Any, Callable, NoReturn, Optional
+
+import numpy as np
 import torch
 import torch.fx
 from packaging.specifiers import SpecifierSet
 from torch import nn
 
-MMENGINE = SpecifierSet('>=0.10.7,<0.11')
-MMCV = SpecifierSet('>=2.1.0,<2.2.0')
+# The versions that serve, by module and distribution; mmdet 3.3 refuses mmcv 2.2.
+VERSIONS = {
+    'mmengine': {'mmengine': '>=0.10.7,<0.11', 'onedl-mmengine': '>=0.10.7,<0.11'},
+    'mmcv': {'mmcv': '>=2.1.0,<2.2.0', 'mmcv-lite': '>=2.1.0,<2.2.0',
+             'onedl-mmcv': '>=2.3.0,<2.4.0'},
+}
+COMPILED = ('mmcv', 'onedl-mmcv')  # pip compiles their operators, for the torch that is there
+OPERATORS = 'mmcv.ops'
+STATISTICS = ('min', 'max', 'current', 'mean')
 
 
-def _ordered(versions: SpecifierSet) -> str:
-    """Writes a range with its lower end first; ``str`` gives no fixed order."""
-    return ','.join(sorted(map(str, versions), reverse=True))
+def check_versions() -> None:
+    """Raises ImportError unless one MMEngine and one mmcv are there, in versions that serve.
 
-
-INSTALL_MMCV = f'mim install "mmcv{_ordered(MMCV)}"'
-
-
-def require_mmengine() -> None:
-    """Raises ImportError unless a suitable MMEngine is installed."""
-    _require('mmengine', MMENGINE, f'pip install "mmengine{_ordered(MMENGINE)}"')
-
-
-def require_mmcv() -> None:
-    """Raises ImportError unless a suitable mmcv, or mmcv-lite, is installed.
-
-    Both distributions bring the module ``mmcv``; mmcv-lite lacks the compiled operators, which
-    mmdetection needs and the backbones do not use.
+    The error says what to install. mmcv-lite serves as well as mmcv: it lacks the compiled
+    operators, which mmdetection needs and the backbones do not use.
     """
-    lite = f'pip install "mmcv-lite{_ordered(MMCV)}"'
-    if _is_installed('mmcv-lite'):
-        mend = lite
-    elif _is_installed('mmcv'):
-        mend = INSTALL_MMCV
-    else:
-        mend = f'{INSTALL_MMCV}\nor, without the compiled operators of mmdetection:\n    {lite}'
-    _require('mmcv', MMCV, mend)
+    forks = is_installed('onedl-mmengine')
+    for module, versions in VERSIONS.items():
+        installed = [name for name in versions if is_installed(name)]
+        choice = installed or [name for name in versions if name.startswith('onedl-') == forks]
+        install = '\nor '.join(f'    {install_command(name)}' for name in choice)
+        if len(installed) > 1:
+            raise ImportError(
+                f'{" and ".join(installed)} overwrite each other\'s files. Remove them with\n'
+                f'    pip uninstall -y {" ".join(installed)}\nand install one of them:\n{install}')
+        found = _version(module)
+        if not any(found and SpecifierSet(versions[name]).contains(found, prereleases=True)
+                   for name in choice):
+            raise ImportError(
+                f'mmvisionmix needs {module}{versions[choice[0]]}, but found {found or "none"}. '
+                f'Install it with\n{install}')
 
 
-def _require(module: str, suitable: SpecifierSet, mend: str) -> None:
-    """Raises ImportError unless ``module`` is installed in a suitable version.
+def install_command(distribution: str) -> str:
+    """Returns the command that installs a suitable version of a distribution."""
+    versions, = [known[distribution] for known in VERSIONS.values() if distribution in known]
+    option = '--no-build-isolation ' if distribution in COMPILED else ''
+    return f'pip install {option}"{distribution}{versions}"'
 
-    Args:
-        module: Name of the module; its version is its ``__version__``.
-        suitable: The versions that serve.
-        mend: The command that installs one of them.
-    """
-    version = _version(module)
-    if version is None or not suitable.contains(version, prereleases=True):
-        found = f'{module} {version}' if version else 'none'
-        raise ImportError(f'mmvisionmix needs {module}{_ordered(suitable)}, but found {found}. '
-                          f'Mend it with\n    {mend}')
+
+def is_installed(distribution: str) -> bool:
+    """Whether pip installed a distribution here."""
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _version(module: str) -> Optional[str]:
@@ -66,12 +78,83 @@ def _version(module: str) -> Optional[str]:
         return None
 
 
-def _is_installed(distribution: str) -> bool:
-    try:
-        metadata.distribution(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+def make_configs_inheritable() -> None:
+    """Lets MMEngine find ``mmvisionmix::`` bases, and ``mmseg::`` bases of the fork.
+
+    MMEngine asks for the distribution of a module. The forks' own still takes mmseg's to be
+    ``mmsegmentation``, which is called ``onedl-mmsegmentation``; a module's name serves as well.
+    """
+    from mmengine.config.utils import MODULE2PACKAGE
+    MODULE2PACKAGE['mmvisionmix'] = 'mmvisionmix'
+    if is_installed('onedl-mmsegmentation'):
+        MODULE2PACKAGE['mmseg'] = 'mmseg'
+
+
+def allow_mmengine_checkpoints() -> None:
+    """Declares the types in MMEngine's checkpoints safe, where torch asks for it.
+
+    From torch 2.6 on, ``torch.load`` builds nothing but tensors and what was declared safe.
+    MMEngine writes its log next to the weights, as buffers of numpy arrays. Declared here are
+    exactly those types; a file that holds any other is refused, as code in it would be.
+    """
+    from mmengine.logging import HistoryBuffer
+    if not hasattr(torch.serialization, 'get_unsafe_globals_in_checkpoint'):
+        return  # torch before 2.6
+    array = np.empty(0)
+    rebuild_array, rebuild_scalar = array.__reduce__()[0], np.float64().__reduce__()[0]
+    allowed = [HistoryBuffer, (_get_statistic, 'builtins.getattr'), np.ndarray, np.dtype]
+    for package in ('numpy.core', 'numpy._core'):  # before and after numpy 2
+        allowed += [(rebuild_array, f'{package}.multiarray._reconstruct'),
+                    (rebuild_scalar, f'{package}.multiarray.scalar')]
+    allowed += [type(np.dtype(kind)) for kind in (np.float64, np.int64)]
+    torch.serialization.add_safe_globals(allowed)
+
+
+def _get_statistic(owner: type, name: str) -> Callable:
+    """Stands in for ``getattr``, by which a log refers to its statistics, and gives nothing else.
+
+    Raises:
+        UnpicklingError: If anything else is asked for.
+    """
+    from mmengine.logging import HistoryBuffer
+    if owner is not HistoryBuffer or name not in STATISTICS:
+        raise UnpicklingError(
+            f'a checkpoint may refer to {STATISTICS} of {HistoryBuffer}, not to {name} of {owner}')
+    return getattr(owner, name)
+
+
+class PlainOperators(ModuleType):
+    """The part of ``mmcv.ops`` that needs no compiled code."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith('_'):
+            raise AttributeError(name)
+        _refuse_operator(name)
+
+
+def _refuse_operator(name: str) -> NoReturn:
+    raise ModuleNotFoundError(
+        f'{OPERATORS}.{name} is one of the compiled operators, which the installed mmcv lacks (is '
+        'it mmcv-lite?). Put mmcv in its place:\n'
+        f'    pip uninstall -y mmcv-lite && {install_command("mmcv")}', name=OPERATORS)
+
+
+def stand_in_for_operators() -> None:
+    """Lets mmsegmentation run on an mmcv without compiled operators, such as mmcv-lite.
+
+    mmsegmentation 1.2 imports two names of ``mmcv.ops`` whatever the network: ``point_sample``,
+    which is plain torch, and ``sigmoid_focal_loss``, which it calls on GPUs alone. A stand-in has
+    these two; what else is looked for there is missing as before, so that mmdetection is refused
+    as early.
+    """
+    if OPERATORS in sys.modules or find_spec('mmcv._ext'):
+        return
+    import mmcv
+    operators = PlainOperators(OPERATORS, 'What works of mmcv.ops without its compiled operators.')
+    operators.__path__ = [str(Path(mmcv.__file__).with_name('ops'))]
+    sys.modules[OPERATORS] = mmcv.ops = operators
+    operators.point_sample = import_module(f'{OPERATORS}.point_sample').point_sample
+    operators.sigmoid_focal_loss = lambda *_, **__: _refuse_operator('sigmoid_focal_loss')
 
 
 def is_tracing(*inputs: Any) -> bool:

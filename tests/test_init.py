@@ -8,129 +8,117 @@ import mmcv
 import mmengine
 import pytest
 from mmengine.config import Config
+from mmengine.config import utils as mmengine_utils
 
 from mmvisionmix import _compat, _configs, config_path
 
-CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / 'configs'
 NAMES = sorted(p.relative_to(CONFIGS).as_posix() for p in CONFIGS.rglob('*.py'))
 
 
-def test_import_brings_no_codebase() -> None:
+def test_import_brings_no_codebase():
     code = ('import sys, mmvisionmix; '
             'print({"mmseg", "mmdet", "mmpretrain", "torchvision"} & set(sys.modules))')
     result = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
     assert result.stdout.strip() == 'set()'
 
 
-@pytest.mark.parametrize('version', ['0.10.7', '0.10.99'])
-def test_suitable_mmengine(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mmengine, '__version__', version)
-    _compat.require_mmengine()
+@pytest.fixture
+def having(monkeypatch):
+    """Pretends that these distributions are installed, and that the modules have these versions."""
+    def pretend(*distributions, mmengine_version='0.10.7', mmcv_version='2.1.0'):
+        monkeypatch.setattr(_compat, 'is_installed', lambda name: name in distributions)
+        monkeypatch.setattr(mmengine, '__version__', mmengine_version)
+        monkeypatch.setattr(mmcv, '__version__', mmcv_version)
+    return pretend
 
 
-@pytest.mark.parametrize('version', ['0.10.6', '0.11.0', '0.11.0rc1', '1.0'])
-def test_unsuitable_mmengine(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mmengine, '__version__', version)
+@pytest.mark.parametrize('distributions, mmengine_version, mmcv_version', (
+    (('mmengine', 'mmcv'), '0.10.7', '2.1.0'), (('mmengine', 'mmcv-lite'), '0.10.99', '2.1.9'),
+    (('onedl-mmengine', 'onedl-mmcv'), '0.10.12', '2.3.6'), ((), '0.10.7', '2.1.0')))
+def test_versions_of_either_family_serve(having, distributions, mmengine_version, mmcv_version):
+    having(*distributions, mmengine_version=mmengine_version, mmcv_version=mmcv_version)
+    _compat.check_versions()
+
+
+@pytest.mark.parametrize('distributions, versions, found, command', (
+    (('mmengine', ), dict(mmengine_version='0.10.6'), 'mmengine>=0.10.7,<0.11, but found 0.10.6',
+     'pip install "mmengine>=0.10.7,<0.11"'),
+    (('onedl-mmengine', ), dict(mmengine_version='0.11.0rc1'), 'but found 0.11.0rc1',
+     'pip install "onedl-mmengine>=0.10.7,<0.11"'),
+    (('mmengine', 'mmcv'), dict(mmcv_version='2.2.0'), 'mmcv>=2.1.0,<2.2.0, but found 2.2.0',
+     'pip install --no-build-isolation "mmcv>=2.1.0,<2.2.0"'),
+    (('mmengine', 'mmcv-lite'), dict(mmcv_version='2.0.1'), 'but found 2.0.1',
+     'pip install "mmcv-lite>=2.1.0,<2.2.0"'),
+    (('onedl-mmengine', 'onedl-mmcv'), dict(mmcv_version='2.1.0'), 'mmcv>=2.3.0,<2.4.0, but found',
+     'pip install --no-build-isolation "onedl-mmcv>=2.3.0,<2.4.0"'),
+    (('mmengine', 'onedl-mmengine'), {}, 'mmengine and onedl-mmengine overwrite each other',
+     'pip uninstall -y mmengine onedl-mmengine'),
+    (('mmcv', 'mmcv-lite'), {}, 'overwrite', 'pip uninstall -y mmcv mmcv-lite')))
+def test_other_versions_are_named_with_what_fixes_them(
+        having, distributions, versions, found, command):
+    having(*distributions, **versions)
     with pytest.raises(ImportError) as error:
-        _compat.require_mmengine()
-    message = str(error.value)
-    assert 'needs mmengine>=0.10.7,<0.11' in message
-    assert f'found mmengine {version}' in message
-    assert 'pip install "mmengine>=0.10.7,<0.11"' in message
+        _compat.check_versions()
+    assert found in str(error.value) and f'\n    {command}' in str(error.value)
 
 
-@pytest.mark.parametrize('version', ['2.1.0', '2.1.9'])
-def test_suitable_mmcv(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mmcv, '__version__', version)
-    _compat.require_mmcv()
-
-
-@pytest.mark.parametrize('version', ['2.0.1', '2.2.0', '2.2.0rc1'])
-@pytest.mark.parametrize('distribution, command', [('mmcv', 'mim install'),
-                                                   ('mmcv-lite', 'pip install')])
-def test_unsuitable_mmcv(
-        version: str, distribution: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mmcv, '__version__', version)
-    monkeypatch.setattr(_compat, '_is_installed', lambda name: name == distribution)
-    with pytest.raises(ImportError) as error:
-        _compat.require_mmcv()
-    message = str(error.value)
-    assert f'found mmcv {version}' in message
-    assert message.endswith(f'\n    {command} "{distribution}>=2.1.0,<2.2.0"')
-
-
-def test_missing_mmcv(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize('engine, offered, others', (
+    ('mmengine', ('mmcv', 'mmcv-lite'), 'onedl'), ('onedl-mmengine', ('onedl-mmcv', ), 'lite')))
+def test_a_missing_mmcv_is_offered_from_the_family_that_is_there(
+        having, monkeypatch, engine, offered, others):
+    having(engine)
     monkeypatch.setitem(sys.modules, 'mmcv', None)
-    monkeypatch.setattr(_compat, '_is_installed', lambda name: False)
-    with pytest.raises(ImportError) as error:
-        _compat.require_mmcv()
-    message = str(error.value)
-    assert 'found none' in message
-    assert 'mim install "mmcv>=2.1.0,<2.2.0"' in message
-    assert 'pip install "mmcv-lite>=2.1.0,<2.2.0"' in message
+    with pytest.raises(ImportError, match='found none') as error:
+        _compat.check_versions()
+    assert all(f'"{name}>=' in str(error.value) for name in offered)
+    assert others not in str(error.value)
 
 
-def test_broken_mmcv_shows_its_own_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, 'mmcv')
-    monkeypatch.setitem(sys.modules, 'cv2', None)
-    for name in [name for name in sys.modules if name.startswith('mmcv.')]:
+def test_broken_mmcv_shows_its_own_error(having, monkeypatch):
+    having('mmengine', 'mmcv')
+    for name in [name for name in sys.modules if name.partition('.')[0] == 'mmcv']:
         monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, 'cv2', None)
     with pytest.raises(ModuleNotFoundError, match='cv2'):
-        _compat.require_mmcv()
+        _compat.check_versions()
 
 
-def test_is_installed() -> None:
-    assert _compat._is_installed('mmengine')
-    assert not _compat._is_installed('mmengine-of-another-world')
-
-
-def test_guard_agrees_with_requirements() -> None:
-    folder = CONFIGS.parent / 'requirements'
-    mminstall = (folder / 'mminstall.txt').read_text().splitlines()
-    assert 'mmengine>=0.10.7,<0.11' in (folder / 'runtime.txt').read_text().splitlines()
-    assert f'mmengine{_compat._ordered(_compat.MMENGINE)}' in mminstall
-    assert f'mmcv{_compat._ordered(_compat.MMCV)}' in mminstall
+def test_guard_agrees_with_requirements():
+    wanted = (ROOT / 'requirements/mminstall.txt').read_text()
+    wanted += (ROOT / 'requirements/forks.txt').read_text().replace('.3,<2.4', '.3.0,<2.4.0')
+    for versions in _compat.VERSIONS.values():
+        for name, version in versions.items():
+            assert name == 'mmcv-lite' or f'\n{name}{version}\n' in wanted
+    assert 'mmengine' not in (ROOT / 'requirements/runtime.txt').read_text()
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_config_path_by_relative_path(name: str) -> None:
+def test_config_path_by_path_and_by_basename(name):
     path = config_path(name)
-    assert Path(path).is_absolute()
-    assert Path(path).samefile(CONFIGS / name)
+    assert Path(path).is_absolute() and Path(path).samefile(CONFIGS / name)
     assert config_path(name[:-len('.py')]) == path
+    if not name.startswith('_base_'):
+        assert config_path(Path(name).name) == config_path(Path(name).stem) == path
 
 
-@pytest.mark.parametrize('name', [name for name in NAMES if not name.startswith('_base_')])
-def test_config_path_by_basename(name: str) -> None:
-    assert config_path(Path(name).name) == config_path(Path(name).stem) == config_path(name)
-
-
-def test_config_path_lists_near_matches() -> None:
+@pytest.mark.parametrize('name, message', (
+    ('upernet_lkca_ade20k', "no config 'upernet_lkca_ade20k'. Did you mean: upernet_lkca_s_ade20k"),
+    ('%%%', 'All configs are in'), ('../setup.py', 'no config')))
+def test_unknown_configs_are_named_with_those_near(name, message):
     with pytest.raises(FileNotFoundError) as error:
-        config_path('upernet_lkca_ade20k')
-    assert "no config 'upernet_lkca_ade20k'" in str(error.value)
-    assert 'Did you mean: upernet_lkca_s_ade20k' in str(error.value)
+        config_path(name)
+    assert message in str(error.value)
 
 
-def test_config_path_without_near_matches() -> None:
-    with pytest.raises(FileNotFoundError, match='All configs are in'):
-        config_path('%%%')
-
-
-def test_config_path_says_what_a_clone_without_links_needs(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_path_says_what_a_clone_without_links_needs(tmp_path, monkeypatch):
     monkeypatch.setattr(_configs, 'CONFIGS', tmp_path / 'configs')
     with pytest.raises(FileNotFoundError, match='configs leads nowhere.*core.symlinks=true'):
         config_path('upernet_lkca_s_ade20k')
 
 
-def test_config_path_refuses_what_lies_outside() -> None:
-    with pytest.raises(FileNotFoundError):
-        config_path('../setup.py')
-
-
-def test_config_path_refuses_ambiguous_names(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_path_refuses_ambiguous_names(tmp_path, monkeypatch):
     for folder in ('a', 'b'):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / 'same.py').touch()
@@ -140,13 +128,28 @@ def test_config_path_refuses_ambiguous_names(
         config_path('same')
 
 
-def test_inheritance_by_package_name(tmp_path: Path) -> None:
-    child = tmp_path / 'child.py'
-    child.write_text("_base_ = 'mmvisionmix::lkca/lkca-s_upernet_1xb16-20k_ade20k-512x512.py'\n")
-    assert Config.fromfile(child).model.backbone.type == 'mmvisionmix.LKCAViT'
+@pytest.mark.parametrize('base', (
+    "'mmvisionmix::lkca/lkca-s_upernet_1xb16-20k_ade20k-512x512.py'",
+    "[__import__('mmvisionmix').config_path('upernet_lkca_s_ade20k')]"))
+def test_inheritance(tmp_path, base):
+    (tmp_path / 'child.py').write_text(f'_base_ = {base}\n')
+    assert Config.fromfile(tmp_path / 'child.py').model.backbone.type == 'mmvisionmix.LKCAViT'
 
 
-def test_inheritance_by_expression(tmp_path: Path) -> None:
-    child = tmp_path / 'child.py'
-    child.write_text("_base_ = [__import__('mmvisionmix').config_path('upernet_lkca_s_ade20k')]\n")
-    assert Config.fromfile(child).model.backbone.type == 'mmvisionmix.LKCAViT'
+def test_bases_of_mmseg_are_found_whatever_its_distribution_is_called(monkeypatch):
+    """As the onedl fork of MMEngine looks for a distribution that its mmseg does not have."""
+    packages = dict(mmengine_utils.MODULE2PACKAGE, mmseg='mmseg-of-another-name')
+    monkeypatch.setattr(mmengine_utils, 'MODULE2PACKAGE', packages)
+    with pytest.raises(ModuleNotFoundError, match='mmseg-of-another-name'):
+        Config.fromfile(CONFIGS / '_base_/models/fpn_r50.py')
+    monkeypatch.setattr(_compat, 'is_installed', lambda name: name == 'onedl-mmsegmentation')
+    _compat.make_configs_inheritable()
+    assert Config.fromfile(config_path('upernet_lkca_s_ade20k')).model.type == 'EncoderDecoder'
+
+
+def test_every_segmentor_imports_mmvisionmix_before_it_names_mmseg():
+    """Stock tools read our configs before they import anything of ours."""
+    for name in NAMES:
+        text = (CONFIGS / name).read_text()
+        if '_base_/' not in name.partition('/')[0] + '/' and 'mmseg::' in text:
+            assert text.index('segmentation_runtime.py') < text.index('mmseg::'), name

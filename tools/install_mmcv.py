@@ -1,21 +1,24 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """Installs mmcv with its compiled operators into the environment whose Python runs this.
 
+    python tools/install_mmcv.py                          OpenMMLab's own
+    python tools/install_mmcv.py requirements/onedl.txt   the fork's, or any in a file of versions
+
 In this order: a wheel built by an earlier run, OpenMMLab's prebuilt wheel, a build from source.
-A built wheel is kept outside the clone, in a folder of its own for each Python, torch and
-platform: mmcv is compiled against one torch, but its wheel's name does not say which.
+Wheels are kept outside the clone, in a folder of their own for each Python, torch and platform:
+mmcv is compiled against one torch, but its wheel's name does not say which.
 """
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
 from pathlib import Path
-from typing import List, Optional
+from typing import Optional
 
 import torch
-from quiet_run import quiet_run
 
 ROOT = Path(__file__).resolve().parent.parent
 PIP = [sys.executable, '-m', 'pip', '--disable-pip-version-check']
@@ -25,24 +28,25 @@ GIB_PER_JOB = 2  # what one compiler process may need
 
 def main() -> None:
     """Installs mmcv by the quickest way that gives working operators."""
-    pin, folder = read_pin(), wheel_folder()
+    pins = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / 'requirements' / 'modern.txt'
+    pin = read_pin(pins)
     if not problem_with(pin):
-        say(f'{pin} is there already')
-    elif install_wheel(folder):
-        say(f'{pin} from an earlier build: {folder}')
-    elif install_prebuilt(pin):
-        say(f'{pin} from OpenMMLab\'s prebuilt wheel')
-    else:
-        say(f'no prebuilt wheel of {pin} within reach: building it from source')
-        build_wheel(pin, folder)
-        if not install_wheel(folder):
-            raise SystemExit(f'The wheel built in {folder} does not work: {problem_with(pin)}')
+        print(f'{pin} is there already')
+        return
+    folder = wheel_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    wheel = find_wheel(pin, folder) or download_wheel(pin, folder) or build_wheel(pin, folder)
+    subprocess.run([*PIP, 'uninstall', '-q', '-y', 'mmcv', 'mmcv-lite', 'onedl-mmcv'], check=True)
+    subprocess.run([*PIP, 'install', '-q', '-c', pins, wheel], check=True)
+    problem = problem_with(pin)
+    if problem:
+        raise SystemExit(f'error: {wheel} does not work: {problem}. Remove it to have one built.')
+    print(f'{pin} is installed, from {wheel}')
 
 
-def read_pin() -> str:
-    """Reads the pinned version, ``mmcv==...``."""
-    lines = (ROOT / 'requirements' / 'classic.txt').read_text().splitlines()
-    return next(line for line in lines if line.startswith('mmcv=='))
+def read_pin(pins: Path) -> str:
+    """Reads the version of mmcv, or of its fork, as ``mmcv==...``."""
+    return re.search(r'^(onedl-)?mmcv==[\d.]+', pins.read_text(), re.MULTILINE).group()
 
 
 def wheel_folder() -> Path:
@@ -61,79 +65,63 @@ def builds_cuda() -> bool:
 
 def problem_with(pin: str) -> Optional[str]:
     """Says why the pinned mmcv's operators cannot be used; None if they can."""
-    probe = 'import mmcv, mmcv.ops; print(f"mmcv=={mmcv.__version__}")'
+    probe = 'import mmcv, mmcv.ops; print(mmcv.__version__)'
     result = subprocess.run([sys.executable, '-c', probe], capture_output=True, text=True)
     if result.returncode:
         return (result.stderr.strip().splitlines() or [f'exit code {result.returncode}'])[-1]
     found = result.stdout.strip()
-    return None if found == pin else f'{found} is installed'
+    return None if pin.endswith(f'=={found}') else f'{found} is installed'
 
 
-def install_wheel(folder: Path) -> bool:
-    """Installs the wheel kept in a folder; returns whether there is one and its operators load."""
-    wheels = list(folder.glob('mmcv-*.whl'))
-    return bool(wheels) and _install(['--force-reinstall', str(wheels[0])])
+def find_wheel(pin: str, folder: Path) -> Optional[Path]:
+    """Finds the wheel in a folder."""
+    name, _, version = pin.replace('-', '_').partition('==')
+    return next(folder.glob(f'{name}-{version}-*.whl'), None)
 
 
-def install_prebuilt(pin: str) -> bool:
-    """Installs OpenMMLab's own wheel; returns whether there is one and its operators load."""
+def download_wheel(pin: str, folder: Path) -> Optional[Path]:
+    """Downloads OpenMMLab's own wheel, where there is one for this torch and within reach."""
     device = f'cu{torch.version.cuda.replace(".", "")}' if torch.version.cuda else 'cpu'
-    series = '.'.join(torch.__version__.split('.')[:2])
-    page = WHEEL_PAGE.format(device=device, series=series)
-    impatient = ['--timeout', '5', '--retries', '0']
-    return _install([*impatient, '--no-index', '--only-binary', ':all:', '-f', page, pin])
+    page = WHEEL_PAGE.format(device=device, series='.'.join(torch.__version__.split('.')[:2]))
+    options = ['--no-deps', '--no-index', '--timeout', '5', '--retries', '0', '-f', page]
+    subprocess.run([*PIP, 'download', '-q', *options, '-d', folder, pin], capture_output=True)
+    return find_wheel(pin, folder)
 
 
-def _install(arguments: List[str]) -> bool:
-    command = [*PIP, 'install', '--quiet', '--no-deps', *arguments]
-    installed = subprocess.run(command, capture_output=True).returncode == 0
-    return installed and not problem_with(read_pin())
-
-
-def build_wheel(pin: str, folder: Path) -> None:
+def build_wheel(pin: str, folder: Path) -> Path:
     """Builds mmcv's wheel into a folder, which holds it only once it is complete."""
-    problem = missing_for_build()
+    problem = missing_for_build(pin)
     if problem:
-        raise SystemExit(f'mmcv cannot be built: {problem}.')
-    folder.mkdir(parents=True, exist_ok=True)
+        raise SystemExit(f'error: {pin} cannot be built: {problem}')
+    print(f'no prebuilt wheel of {pin}: building it', flush=True)
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         # pip would cache the wheel by its version alone, and install it beside another torch.
-        options = ['--no-build-isolation', '--no-deps', '--no-cache-dir', '--no-binary', 'mmcv']
-        command = [*PIP, 'wheel', '--verbose', *options, '--wheel-dir', unfinished, pin]
-        quiet_run(command, log=folder / 'build.log', env=build_environment())
-        for wheel in Path(unfinished).glob('mmcv-*.whl'):
-            wheel.replace(folder / wheel.name)
+        options = ['--no-build-isolation', '--no-deps', '--no-cache-dir', '--no-binary', ':all:']
+        subprocess.run([*PIP, 'wheel', '-v', *options, '-w', unfinished, pin], check=True,
+                       env=build_environment())
+        wheel = find_wheel(pin, Path(unfinished))
+        return wheel.replace(folder / wheel.name)
 
 
-def missing_for_build() -> Optional[str]:
+def missing_for_build(pin: str) -> Optional[str]:
     """Names what a build from source lacks here, and how to get it."""
-    compilers = [os.environ.get('CXX', 'c++'), 'g++', 'clang++']
-    if not any(map(shutil.which, compilers)):
-        return 'no C++ compiler; install one (Debian and Ubuntu: apt install g++)'
+    if pin.startswith('mmcv') and sys.version_info >= (3, 13):
+        return 'its setup.py fails on Python 3.13; take 3.10 to 3.12, or mmcv-lite'
+    if not any(map(shutil.which, [os.environ.get('CXX', 'c++'), 'g++', 'clang++'])):
+        return 'there is no C++ compiler (Debian and Ubuntu: apt install g++)'
     if not Path(sysconfig.get_path('include'), 'Python.h').exists():
-        return (f'no headers of {sys.executable}; install them '
-                '(Debian and Ubuntu: apt install python3-dev)')
+        return f'{sys.executable} has no headers (Debian and Ubuntu: apt install python3-dev)'
     return None
 
 
 def build_environment() -> dict:
     """Returns the environment variables of a build."""
-    jobs = max(1, min(os.cpu_count() or 1, available_memory() // (GIB_PER_JOB << 30)))
+    memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    jobs = max(1, min(os.cpu_count() or 1, memory // (GIB_PER_JOB << 30)))
     environment = {'MAX_JOBS': str(jobs), **os.environ, 'MMCV_WITH_OPS': '1'}
     if not builds_cuda():
         environment['CUDA_VISIBLE_DEVICES'] = ''  # else mmcv asks for nvcc wherever there is a GPU
     return environment
-
-
-def available_memory() -> int:
-    """Returns the bytes of memory that programs can still take."""
-    import psutil  # here, since a build alone needs it
-    return psutil.virtual_memory().available
-
-
-def say(text: str) -> None:
-    """Tells the user something, in line with the steps of setup_env.sh."""
-    print(f'      {text}', flush=True)
 
 
 if __name__ == '__main__':

@@ -2,179 +2,182 @@
 # Prepares the environment in which mmvisionmix is trained and tested.
 #
 #     bash tools/setup_env.sh                              then: source .venv/bin/activate
-#     PYTHON=/path/to/python3.11 bash tools/setup_env.sh   with a Python of your choice
-#     STACK=modern bash tools/setup_env.sh                 torch 2.11 and numpy 2, in .venv-modern
-#     STACK=lite bash tools/setup_env.sh                   the same on mmcv-lite, without detection:
-#                                                          nothing is compiled; in .venv-lite
+#     PYTHON=/path/to/python3.12 bash tools/setup_env.sh   with a Python of your choice
+#     STACK=lite bash tools/setup_env.sh                   without detection: nothing is compiled
+#     STACK=onedl bash tools/setup_env.sh                  the maintained forks; in .venv-onedl
+#     STACK=classic bash tools/setup_env.sh                torch 2.1 and numpy 1; in .venv-classic
 #
-# Other scripts source it, and go on with `python` from that environment. An active environment
-# that has all it takes is used as it is; otherwise .venv in the clone is made, or completed. What it
-# takes is in NEEDS: the extras that a script uses, all of them unless it says otherwise.
+# Other scripts source it, and go on with `python` from that environment. An active environment that
+# has all it takes is used as it is; otherwise one in the clone is made, or completed. What it takes
+# is in NEEDS: the extras that a script uses, all of them unless it says otherwise.
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-STACK="${STACK:-classic}"
-EXTRAS='cls seg demo docs tests'
-case "$STACK" in
-    classic)
-        VENV="$ROOT/.venv" PINS="$ROOT/requirements/classic.txt" PYTHONS='3.8 to 3.11'
-        SUPPORTED='(3, 8) <= sys.version_info[:2] <= (3, 11)'
-        CANDIDATES=(python3.11 python3.10 python3.9 python3.8 python3 python)
-        HELD='' ;;
-    modern|lite)
-        VENV="$ROOT/.venv-$STACK" PINS="$ROOT/requirements/modern.txt" PYTHONS='3.10 to 3.12'
-        SUPPORTED='(3, 10) <= sys.version_info[:2] <= (3, 12)'
-        CANDIDATES=(python3.12 python3.11 python3.10 python3 python)
-        HELD=1 ;;  # to its versions, or else an active classic environment would serve
-    *)
-        printf 'ERROR: there is no stack %s; there are classic, modern and lite\n' "$STACK" >&2
-        exit 1 ;;
-esac
-if [[ "$STACK" != lite ]]; then
-    EXTRAS+=' det'
-fi
-NEEDS="${NEEDS:-$EXTRAS}"
+ASKED="${STACK:-}"
+NEEDS="${NEEDS:-cls seg det demo docs tests}"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 say() { printf '%s\n' "$@"; }
 fail() { printf '\nERROR: %s\n' "$*" >&2; exit 1; }
+needs() { grep -qwE "$1" <<<"$NEEDS"; }
+
+# Sets what belongs to a stack: its folder, its versions, the Pythons that serve, what it takes.
+settle() {
+    STACK="$1"
+    case "$STACK" in
+        modern) VENV="$ROOT/.venv" PINS=modern SERVES='3.12 3.11 3.10' ;;
+        lite) VENV="$ROOT/.venv" PINS=modern SERVES='3.12 3.11 3.10' NEEDS="${NEEDS/det/}" ;;
+        onedl) VENV="$ROOT/.venv-onedl" PINS=onedl SERVES='3.12 3.11 3.10'
+               NEEDS="forks $(sed -E 's/\b(cls|seg|det|forks)\b//g' <<<"$NEEDS")" ;;
+        classic) VENV="$ROOT/.venv-classic" PINS=classic SERVES='3.11 3.10 3.9 3.8' ;;
+        *) fail "there is no stack $STACK; there are modern, lite, onedl and classic" ;;
+    esac
+    if [[ $PINS == modern ]] && ! needs det; then
+        SERVES+=' 3.13'  # mmcv 2.1.0 does not build there; mmcv-lite has nothing to build
+    fi
+    PINS="$ROOT/requirements/$PINS.txt"
+}
 
 # Exit codes as check_env.py's: 0 ready, 1 not suitable, 2 only mmvisionmix is not installed.
-# shellcheck disable=SC2086  # lists of words
-check() { "$1/bin/python" "$ROOT/tools/check_env.py" --quiet --extras $2 "${@:3}"; }
+# shellcheck disable=SC2086  # a list of words
+check() { "$1/bin/python" "$ROOT/tools/check_env.py" --quiet --extras $NEEDS "${@:2}"; }
 
-install_package() {
-    "$1/bin/python" -m pip install -q --no-deps --no-build-isolation -e "$ROOT"
-}
+install_package() { "$1/bin/python" -m pip install -q --no-deps --no-build-isolation -e "$ROOT"; }
 
 activate() {
     export VIRTUAL_ENV="$1" PATH="$1/bin:$PATH"
     unset PYTHONHOME
-    say "Environment: $1 ($("$1/bin/python" --version))"
+    say "Environment: $1 ($(python --version))"
 }
 
 # ------------------------------------------------------------------ an environment that is active
 use_active() {
     local active="${VIRTUAL_ENV:-${CONDA_PREFIX:-}}" problems status=0
+    settle "${ASKED:-modern}"
     [[ -n "$active" && "$active" != "$VENV" && -x "$active/bin/python" ]] || return 1
-    problems="$(check "$active" "$NEEDS" ${HELD:+--constraints "$PINS"} 2>&1)" || status=$?
+    problems="$(check "$active" ${ASKED:+--constraints "$PINS"} 2>&1)" || status=$?
     if [[ $status == 2 ]]; then
-        say "The active environment has all dependencies: installing this clone into it."
+        say 'The active environment has all dependencies: installing this clone into it.'
         install_package "$active" || return 1
     elif [[ $status != 0 ]]; then
-        say "The active environment $active does not serve:" '' "$problems" '' "Using $VENV instead."
+        say "The active environment $active does not serve:" '' "$problems" ''
         return 1
     fi
     activate "$active"
 }
 
-# ------------------------------------------------------------------ .venv
+# ------------------------------------------------------------------ one in the clone
 use_venv() {
-    if ! venv_is_whole || ! check "$VENV" "$EXTRAS" --constraints "$PINS" >/dev/null 2>&1; then
-        make_venv
+    local stack python=''
+    for stack in ${ASKED:-modern lite classic}; do
+        settle "$stack"
+        if venv_is_whole || python="$(find_python)"; then break; fi
+    done
+    venv_is_whole || [[ -n "$python" ]] ||
+        fail "none of the Pythons here serves ($(list_pythons | paste -sd ' ')): install Python 3.12" \
+             "with venv (Debian, Ubuntu: apt install python3.12-venv), or name one:" \
+             "PYTHON=/path/to/python3.12 bash $0"
+    case "${ASKED:-$STACK}" in
+        lite) say 'Without detection; for that, install Python 3.10 to 3.12: mmcv fails to build on 3.13.' ;;
+        classic) say 'With torch 2.1; for a later one, install Python 3.10 to 3.13.' ;;
+    esac
+    if ! venv_is_whole || ! check "$VENV" --constraints "$PINS" >/dev/null 2>&1; then
+        make_venv "$python"
     fi
     activate "$VENV"
 }
 
 make_venv() {
-    say "Preparing $VENV: 5 to 15 minutes and 6 GB the first time, mostly for PyTorch and mmcv." \
-        'It may be interrupted at any time; the next run goes on from there.'
-    step 1 'Python environment (10 seconds)'
-    create_venv
-    step 2 'PyTorch and torchvision (2 GB to download, 1 to 5 minutes)'
-    pip_install torch torchvision
-    if [[ "$STACK" == lite ]]; then
-        step 3 'mmcv-lite, without compiled operators (seconds)'
-        pip_install mmcv-lite
-    else
-        step 3 'mmcv with its operators (seconds if prebuilt or cached, else 5 to 10 minutes)'
-        install_requirements build runtime
-        "$VENV/bin/python" "$ROOT/tools/install_mmcv.py"
-    fi
-    step 4 'OpenMMLab codebases, what the tests and the demo need (1 to 2 minutes)'
-    # shellcheck disable=SC2086
-    install_requirements runtime $EXTRAS
-    step 5 'mmvisionmix, as a link to this clone (5 seconds)'
-    install_package "$VENV"
-    check "$VENV" "$EXTRAS" --constraints "$PINS" || fail "$VENV is not as it should be, see above."
-}
-
-step() { say "[$1/5] $2"; }
-
-create_venv() {
-    local python
+    local packages=(torch torchvision) name
+    say "Preparing $VENV (6 GB). If it is interrupted, the next run goes on from there."
     if [[ -e "$VENV" ]] && ! venv_is_whole; then
         [[ -e "$VENV/log" ]] || fail "$VENV was not made by this script: please move it away."
-        say '      making it anew: the last run was interrupted, or used another Python'
         rm -rf "$VENV"
     fi
     if [[ ! -e "$VENV" ]]; then
-        python="$(find_python)"
-        mkdir -p "$VENV/log"
-        touch "$VENV/log/unfinished"
-        "$python" -m venv "$VENV"
+        "$1" -m venv "$VENV"
+        mkdir "$VENV/log"
     fi
     pip_install pip setuptools wheel
+    if needs 'det|forks'; then
+        say '[1/3] PyTorch (2 GB to download, 1 to 5 minutes)'
+        pip_install torch torchvision -r "$ROOT/requirements/build.txt"
+        say '[2/3] mmcv with its operators (seconds if built before, else 5 to 10 minutes)'
+        quietly "$VENV/bin/python" "$ROOT/tools/install_mmcv.py" "$PINS"
+    else
+        "$VENV/bin/python" -m pip show -q mmcv 2>/dev/null || packages+=(mmcv-lite)
+    fi
+    needs forks || packages+=(mmengine)
+    if needs tests; then
+        packages+=("$(needs forks && echo onedl-mim || echo openmim)")
+    fi
+    say '[3/3] All the rest (1 to 5 minutes)'
+    for name in runtime $NEEDS; do
+        packages+=(-r "$ROOT/requirements/$name.txt")
+    done
+    pip_install "${packages[@]}"
+    install_package "$VENV"
+    check "$VENV" --constraints "$PINS" || fail "$VENV is not as it should be, see above."
 }
 
 # A killed pip leaves half a package that the next pip takes for a whole one, hence the mark: while
-# it is there, .venv is made anew. pip keeps its downloads and install_mmcv.py keeps its wheel.
+# it is there, the environment is made anew. pip keeps its downloads, install_mmcv.py its wheel.
 pip_install() {
     touch "$VENV/log/unfinished"
-    "$VENV/bin/python" "$ROOT/tools/quiet_run.py" "$VENV/log/pip.log" \
-        "$VENV/bin/python" -m pip install -c "$PINS" "$@"
+    quietly "$VENV/bin/python" -m pip install -c "$PINS" "$@"
     rm "$VENV/log/unfinished"
 }
 
-install_requirements() {
-    local name files=()
-    for name in "$@"; do
-        files+=(-r "$ROOT/requirements/$name.txt")
+# Runs a command; shows its last line every half minute, and the end of its log if it fails.
+quietly() {
+    local log="$VENV/log/install.log" start=$SECONDS pid
+    "$@" >"$log" 2>&1 &
+    pid=$!
+    trap 'kill "$pid"; fail "interrupted"' INT TERM
+    while sleep 1; kill -0 "$pid" 2>/dev/null; do
+        if (((SECONDS - start) % 30 == 29)); then
+            say "      $((SECONDS - start)) s: $(tail -n 1 "$log" | cut -c -80)"
+        fi
     done
-    pip_install "${files[@]}"
+    trap - INT TERM
+    wait "$pid" || { tail -n 15 "$log" >&2; fail "$* (its log: $log)"; }
 }
 
-# Whether .venv was completely installed, by a Python that serves and is the one asked for.
+# ------------------------------------------------------------------ Pythons
+# Whether the environment is completely installed, by a Python that serves and is the one asked for.
 venv_is_whole() {
     suits "$VENV/bin/python" && [[ ! -e "$VENV/log/unfinished" ]] || return 1
-    [[ -z "${PYTHON:-}" || "$(version "$PYTHON")" == "$(version "$VENV/bin/python")" ]]
+    [[ -z "${PYTHON:-}" || "$("$PYTHON" --version)" == "$("$VENV/bin/python" --version)" ]]
 }
 
-# ------------------------------------------------------------------ a suitable Python
+# Prints the first Python that serves; all of a name are tried, as those of version managers may fail.
 find_python() {
-    local candidate found='' candidates=("${CANDIDATES[@]}")
-    if [[ -n "${PYTHON:-}" ]]; then
-        candidates=("$PYTHON")
-    fi
-    for candidate in "${candidates[@]}"; do
-        if suits "$candidate"; then
-            command -v "$candidate"
+    local path
+    while IFS= read -r path; do
+        if suits "$path"; then
+            printf '%s' "$path"
             return
         fi
-        found+="$(describe "$candidate")"
-    done
-    fail "Python $PYTHONS with its venv module is needed. Found: ${found:-none}
-Choose one with: PYTHON=/path/to/python3.11 bash $0"
+    done < <(list_pythons)
+    return 1
 }
 
-suits() { "$1" -c "import sys, ensurepip, venv; sys.exit(not $SUPPORTED)" 2>/dev/null; }
-
-version() { "$1" -c 'import platform; print(platform.python_version())' 2>/dev/null; }
-
-describe() {
-    local number
-    number="$(version "$1")" || return 0
-    printf '\n  %s: %s' "$(command -v "$1")" "$number"
-    if "$1" -c "import sys; sys.exit(not $SUPPORTED)"; then
-        printf ', without venv (Debian and Ubuntu: apt install python3-venv)'
+# shellcheck disable=SC2046,SC2086  # lists of words
+list_pythons() {
+    if [[ -n "${PYTHON:-}" ]]; then
+        type -P "$PYTHON" || true
+    else
+        type -aP $(printf 'python%s ' $SERVES) python3 python || true
     fi
+}
+
+suits() {
+    "$1" -c "import sys, ensurepip, venv
+sys.exit('{}.{}'.format(*sys.version_info) not in '$SERVES'.split())" 2>/dev/null
 }
 
 # ------------------------------------------------------------------
 use_active || use_venv
 if [[ "${BASH_SOURCE[0]}" == "$0" ]]; then
-    say 'Ready.'
-    if [[ "$VIRTUAL_ENV" == "$VENV" ]]; then
-        say "Activate it with: source $VENV/bin/activate"
-    fi
+    say "Ready. Activate it with: source $VIRTUAL_ENV/bin/activate"
 fi

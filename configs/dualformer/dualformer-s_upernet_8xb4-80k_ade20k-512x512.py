@@ -1,4 +1,4 @@
 _base_ = [
-    '../_base_/models/upernet_dualformer-s.py', 'mmseg::_base_/datasets/ade20k.py',
-    'mmseg::_base_/default_runtime.py', '../_base_/schedules/upernet_80k.py'
+    '../_base_/segmentation_runtime.py', '../_base_/models/upernet_dualformer-s.py',
+    'mmseg::_base_/datasets/ade20k.py', '../_base_/schedules/upernet_80k.py'
 ]

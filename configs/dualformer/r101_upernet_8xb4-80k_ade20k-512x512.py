@@ -1,6 +1,6 @@
 _base_ = [
-    '../_base_/models/upernet_r50.py', 'mmseg::_base_/datasets/ade20k.py',
-    'mmseg::_base_/default_runtime.py', '../_base_/schedules/upernet_80k.py'
+    '../_base_/segmentation_runtime.py', '../_base_/models/upernet_r50.py',
+    'mmseg::_base_/datasets/ade20k.py', '../_base_/schedules/upernet_80k.py'
 ]
 
 model = dict(pretrained='open-mmlab://resnet101_v1c', backbone=dict(depth=101))

@@ -1,6 +1,6 @@
 _base_ = [
-    'mmseg::_base_/models/upernet_swin.py', 'mmseg::_base_/datasets/ade20k.py',
-    'mmseg::_base_/default_runtime.py', '../_base_/schedules/upernet_80k.py'
+    '../_base_/segmentation_runtime.py', 'mmseg::_base_/models/upernet_swin.py',
+    'mmseg::_base_/datasets/ade20k.py', '../_base_/schedules/upernet_80k.py'
 ]
 
 model = dict(

@@ -1,4 +1,4 @@
 _base_ = [
-    '../_base_/models/fpn_linglo-b0.py', '../_base_/datasets/ade20k_bs8.py',
-    'mmseg::_base_/default_runtime.py', '../_base_/schedules/semantic-fpn_40k.py'
+    '../_base_/segmentation_runtime.py', '../_base_/models/fpn_linglo-b0.py',
+    '../_base_/datasets/ade20k_bs8.py', '../_base_/schedules/semantic-fpn_40k.py'
 ]

@@ -1,4 +1,4 @@
 _base_ = [
-    '../_base_/models/upernet_lkca-b.py', '../_base_/datasets/ade20k_top10.py',
-    'mmseg::_base_/default_runtime.py', '../_base_/schedules/ade20k_16k.py'
+    '../_base_/segmentation_runtime.py', '../_base_/models/upernet_lkca-b.py',
+    '../_base_/datasets/ade20k_top10.py', '../_base_/schedules/ade20k_16k.py'
 ]

@@ -1,4 +1,4 @@
 _base_ = [
-    '../_base_/models/fpn_mcganet.py', 'mmseg::_base_/datasets/ade20k.py',
-    'mmseg::_base_/default_runtime.py', '../_base_/schedules/semantic-fpn_80k.py'
+    '../_base_/segmentation_runtime.py', '../_base_/models/fpn_mcganet.py',
+    'mmseg::_base_/datasets/ade20k.py', '../_base_/schedules/semantic-fpn_80k.py'
 ]

@@ -4,7 +4,7 @@ try:
     import mmseg  # noqa: F401
 except ModuleNotFoundError as error:
     raise ImportError('the metrics of mmvisionmix need mmsegmentation. '
-                      'Fix it with\n    pip install "mmvisionmix[seg]"') from error
+                      'Install it with\n    pip install "mmvisionmix[seg]"') from error
 
 from .top_k_iou import TopKIoUMetric
 

@@ -1,159 +1,151 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """The tools that prepare and check the environment."""
-import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
-from packaging.specifiers import SpecifierSet
 
-TOOLS = Path(__file__).resolve().parent.parent.parent / 'tools'
-
-
-def load_tool(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(TOOLS))
-    return importlib.import_module(name)
+ROOT = Path(__file__).resolve().parents[2]
+REQUIREMENTS = ROOT / 'requirements'
 
 
 @pytest.fixture
-def quiet_run(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return load_tool('quiet_run', monkeypatch)
+def install_mmcv(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
+    import install_mmcv
+    return install_mmcv
 
 
 @pytest.fixture
-def install_mmcv(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return load_tool('install_mmcv', monkeypatch)
+def check_env(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
+    import check_env
+    return check_env
 
 
+# ------------------------------------------------------------------ setup_env.sh
 @pytest.fixture
-def check_env(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return load_tool('check_env', monkeypatch)
+def machine(tmp_path):
+    """Runs a script where these Pythons are on the PATH; they say what they are, and no more."""
+    def run(script, *pythons, **environment):
+        for name, version in pythons:
+            python = tmp_path / name
+            python.write_text(
+                f'#!{sys.executable}\nimport sys\nsys.version_info = {version}\n'
+                'if sys.argv[1] != "-c": sys.exit("made by " + sys.argv[0])\nexec(sys.argv[2])\n')
+            python.chmod(0o755)
+        for name in ('bash', 'cut', 'dirname', 'grep', 'paste', 'sed', 'sleep', 'tail'):
+            (tmp_path / name).symlink_to(f'/bin/{name}')
+        (tmp_path / 'clone').mkdir()
+        (tmp_path / 'clone/tools').symlink_to(ROOT / 'tools')
+        result = subprocess.run(
+            ['bash', str(tmp_path / 'clone' / script)], text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, env=dict(environment, PATH=str(tmp_path)))
+        assert result.returncode
+        return result.stdout
+    return run
 
 
-def test_quiet_run_keeps_the_output_in_its_log(
-        quiet_run: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    log = tmp_path / 'new folder' / 'log.txt'
-    quiet_run.quiet_run([sys.executable, '-c', 'print("secret")'], log)
-    assert log.read_text() == 'secret\n'
-    assert capsys.readouterr().out.strip() == 'done in 0:00'
+@pytest.mark.parametrize('pythons, environment, chosen, told', (
+    ([('python3', (3, 11))], {}, 'python3', '/.venv '),
+    ([('python3.13', (3, 13)), ('python3.10', (3, 10))], {}, 'python3.10', '/.venv '),
+    ([('python3.12', (2, 7)), ('python3', (3, 10))], {}, 'python3', '/.venv '),  # not what it says
+    ([('python3.13', (3, 13))], {}, 'python3.13', 'Without detection'),
+    ([('python3.13', (3, 13))], dict(STACK='lite'), 'python3.13', '/.venv '),
+    ([('python3.9', (3, 9))], {}, 'python3.9', '/.venv-classic '),
+    ([('python3', (3, 8))], dict(STACK='classic'), 'python3', '/.venv-classic '),
+    ([('python3.12', (3, 12))], dict(STACK='onedl'), 'python3.12', '/.venv-onedl '),
+    ([('python3', (3, 14))], {}, None, 'install Python 3.12'),
+    ([('python3.13', (3, 13))], dict(STACK='modern'), None, 'install Python 3.12'),
+    ([('python3.11', (3, 11))], dict(PYTHON='python9'), None, 'PYTHON=/path/to/python3.12'),
+    ([], {}, None, 'install Python 3.12'),
+    ([('python3', (3, 11))], dict(STACK='future'), None,
+     'ERROR: there is no stack future; there are modern, lite, onedl and classic\n')))
+def test_any_python_serves_or_is_told_what_to_install(machine, pythons, environment, chosen, told):
+    out = machine('tools/setup_env.sh', *pythons, **environment)
+    assert told in out
+    assert out.endswith(f'/{chosen}\n') if chosen else 'ERROR: ' in out and 'made by' not in out
 
 
-def test_quiet_run_shows_the_end_of_a_failure(quiet_run: ModuleType, tmp_path: Path) -> None:
-    code = 'import sys; [print(f"line {i};") for i in range(100)]; sys.exit(3)'
-    with pytest.raises(SystemExit) as error:
-        quiet_run.quiet_run([sys.executable, '-c', code], tmp_path / 'log.txt')
-    message = str(error.value)
-    assert 'line 99;' in message
-    assert 'line 9;' not in message
-    assert message.endswith(f'The whole log: {tmp_path / "log.txt"}')
+# ------------------------------------------------------------------ install_mmcv.py
+@pytest.mark.parametrize('pins, pin, wheel', (
+    ('modern', 'mmcv==2.1.0', 'mmcv-2.1.0-cp311-cp311-linux_x86_64.whl'),
+    ('onedl', 'onedl-mmcv==2.3.6', 'onedl_mmcv-2.3.6-cp311-cp311-linux_x86_64.whl')))
+def test_wheels_of_the_families_are_told_apart(install_mmcv, tmp_path, pins, pin, wheel):
+    assert install_mmcv.read_pin(REQUIREMENTS / f'{pins}.txt') == pin
+    for name in ('mmcv-2.1.0-cp311', 'onedl_mmcv-2.3.6-cp311', 'mmcv-2.2.0-cp311'):
+        (tmp_path / f'{name}-cp311-linux_x86_64.whl').touch()
+    assert install_mmcv.find_wheel(pin, tmp_path).name == wheel
+    assert install_mmcv.find_wheel(pin, tmp_path / 'none') is None
 
 
-@pytest.mark.parametrize('text, expected', [
-    ('', ''),
-    ('Collecting torch\nInstalling torch\n\n', 'Installing torch'),
-    ('  [9/77] c++ a.cpp\n  [10/77] c++ b.cpp\nnote: [1]\n', '10/77 files compiled'),
-])
-def test_progress(quiet_run: ModuleType, text: str, expected: str) -> None:
-    assert quiet_run.progress(text) == expected
-
-
-def test_wheels_are_kept_apart_by_torch(
-        install_mmcv: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wheels_are_kept_apart_by_torch(install_mmcv, tmp_path, monkeypatch):
     monkeypatch.setenv('MMVISIONMIX_CACHE', str(tmp_path))
     folders = set()
-    for version in ('2.1.2', '2.1.2+cu121', '2.2.0'):
+    for version in ('2.1.2', '2.1.2+cu121', '2.11.0'):
         monkeypatch.setattr(torch, '__version__', version)
         folders.add(install_mmcv.wheel_folder())
-    assert len(folders) == 3
-    assert all(folder.parent == tmp_path for folder in folders)
+    assert len(folders) == 3 and {folder.parent for folder in folders} == {tmp_path}
 
 
-@pytest.mark.parametrize('memory_gib, cores, jobs', [(64, 4, '4'), (5, 16, '2'), (1, 4, '1')])
-def test_build_jobs_fit_into_memory(
-        install_mmcv: ModuleType, memory_gib: int, cores: int, jobs: str,
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv('MAX_JOBS', raising=False)
-    monkeypatch.setattr(install_mmcv, 'available_memory', lambda: memory_gib << 30)
-    monkeypatch.setattr(install_mmcv.os, 'cpu_count', lambda: cores)
-    assert install_mmcv.build_environment()['MAX_JOBS'] == jobs
-
-
-def test_missing_compiler_is_named(
-        install_mmcv: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_build_lacks_is_named(install_mmcv, monkeypatch):
     monkeypatch.setattr(install_mmcv.shutil, 'which', lambda name: None)
-    assert 'apt install g++' in install_mmcv.missing_for_build()
+    assert 'apt install g++' in install_mmcv.missing_for_build('onedl-mmcv==2.3.6')
+    monkeypatch.setattr(install_mmcv.sys, 'version_info', (3, 13))
+    assert 'Python 3.13' in install_mmcv.missing_for_build('mmcv==2.1.0')
 
 
-def test_pin_is_the_tested_one(install_mmcv: ModuleType) -> None:
-    assert install_mmcv.read_pin() == 'mmcv==2.1.0'
+# ------------------------------------------------------------------ check_env.py
+def test_the_pins_of_both_families_serve(check_env):
+    """What the stacks install is what the requirements ask for."""
+    own = ('mminstall', 'cls', 'seg', 'det')
+    for stack, extras in (('modern', own), ('classic', own), ('onedl', ('forks', ))):
+        pins = check_env.read_requirements(REQUIREMENTS / f'{stack}.txt')
+        for extra in (*extras, 'runtime'):
+            wanted = check_env.read_requirements(REQUIREMENTS / f'{extra}.txt')
+            for name, versions in wanted.items():
+                pinned = [pin.version for pin in pins.get(name, ()) if pin.operator == '==']
+                assert all(versions.contains(version) for version in pinned), (stack, name)
+                assert pinned or name in ('packaging', 'ftfy', 'regex', 'scipy')
 
 
-def test_both_stacks_hold_the_same_codebases(check_env: ModuleType) -> None:
-    classic, modern = (
-        check_env.read_requirements(TOOLS.parent / f'requirements/{stack}.txt')
-        for stack in ('classic', 'modern'))
-    for name in ('mmcv', 'mmcv-lite', 'mmdet', 'mmengine', 'mmpretrain', 'mmsegmentation',
-                 'mypy', 'openmim', 'ruff'):
-        assert classic[name] == modern[name] != SpecifierSet()
-    assert not (classic['torch'] == modern['torch'] or classic['numpy'] == modern['numpy'])
+@pytest.mark.parametrize('installed, extras, wanted, unwanted', (
+    ({'mmcv': '2.1.0'}, ['seg'], {'mmcv', 'mmengine', 'mmsegmentation'}, {'mmdet', 'pytest'}),
+    ({'mmcv-lite': '2.1.0'}, ['cls', 'seg'], {'mmcv-lite', 'mmpretrain'}, {'mmcv'}),
+    ({'mmcv-lite': '2.1.0'}, ['det'], {'mmcv', 'mmdet'}, {'mmcv-lite'}),
+    ({'onedl-mmengine': '0.10.12'}, ['seg', 'demo'], {'onedl-mmcv', 'onedl-mmsegmentation'},
+     {'mmcv', 'mmengine', 'mmsegmentation'})))
+def test_what_is_wanted_follows_extras_and_family(
+        check_env, monkeypatch, installed, extras, wanted, unwanted):
+    monkeypatch.setattr(check_env, 'installed_version', installed.get)
+    found = set(check_env.read_wanted(extras))
+    assert wanted <= found and not found & unwanted
 
 
-def test_unknown_stack_is_answered_with_the_known_ones() -> None:
-    result = subprocess.run(
-        ['bash', str(TOOLS / 'run_tests.sh'), '--stack', 'future'], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True)
-    assert result.returncode == 1
-    assert result.stderr == 'ERROR: there is no stack future; there are classic, modern and lite\n'
-
-
-def test_extras_choose_what_is_checked(check_env: ModuleType) -> None:
-    names = {row.name for row in check_env.check_dependencies(extras=['seg'])}
-    assert {'torch', 'mmcv', 'mmsegmentation'} <= names
-    assert not names & {'mmdet', 'mmpretrain', 'pytest'}
-
-
-def test_mmcv_lite_serves_all_but_detection(
-        check_env: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    versions = {'mmcv': None, 'mmcv-lite': '2.1.0'}
-    monkeypatch.setattr(check_env, 'installed_version', lambda name: versions.get(name, '1.0'))
-    rows = {row.name: row.ok for row in check_env.check_dependencies(extras=['cls', 'seg'])}
-    assert rows['mmcv-lite'] and 'mmcv' not in rows
-    rows = {row.name: row.ok for row in check_env.check_dependencies(extras=['det'])}
-    assert not rows['mmcv'] and 'mmcv-lite' not in rows
-
-
-def test_installed_packages_are_found(check_env: ModuleType) -> None:
-    rows = {row.name: row for row in check_env.check_dependencies()}
-    found = rows['torch'].found.partition('+')[0]  # some wheels leave +cpu out of their metadata
-    assert found == torch.__version__.partition('+')[0]
-    assert rows['python'].ok and rows['torch'].ok and rows['mmcv'].ok
-    assert check_env.check_operators().ok
-
-
-def test_requirements_are_read(check_env: ModuleType, tmp_path: Path) -> None:
-    file = tmp_path / 'requirements.txt'
-    file.write_text('# why\nnumpy<2  # because\n\ntorch\n')
-    assert check_env.read_requirements(file) == {
-        'numpy': SpecifierSet('<2'), 'torch': SpecifierSet()}
-
-
-def test_constraints_narrow_what_is_installed(check_env: ModuleType, tmp_path: Path) -> None:
+def test_constraints_narrow_what_is_installed(check_env, tmp_path):
     file = tmp_path / 'constraints.txt'
-    file.write_text('torch==0.1\nsomething-not-installed==1.0\n')
-    rows = {row.name: row for row in check_env.check_dependencies(file)}
-    assert 'something-not-installed' not in rows
-    assert not rows['torch'].ok
+    file.write_text('torch==0.1  # why\n\nsomething-not-installed==1.0\n')
+    wanted = check_env.read_wanted(['seg'], file)
+    assert 'something-not-installed' not in wanted
+    assert not check_env.check_version('torch', wanted['torch']).ok
+    assert check_env.check_version('python', wanted['python']).ok
 
 
-def test_verdicts(check_env: ModuleType) -> None:
-    good = check_env.Row('torch', '>=2.1', '2.1.2', True)
-    bad = check_env.Row('torch', '>=2.1', '1.0', False)
-    absent = check_env.Row('mmvisionmix', 'here', 'none', False)
-    elsewhere = check_env.Row('mmvisionmix', 'here', 'there', False)
+def test_verdicts(check_env):
+    good, bad = (check_env.Row('torch', '>=2.1', '2.1', ok) for ok in (True, False))
+    absent, elsewhere = (
+        check_env.Row('mmvisionmix', 'here', found, False) for found in ('none', 'there'))
     assert check_env.verdict([good]) == (0, '')
-    assert check_env.verdict([good, absent]) == (2, check_env.MEND_SELF)
-    assert check_env.verdict([bad])[0] == 1
-    assert check_env.verdict([good, elsewhere])[0] == 1
+    assert check_env.verdict([good, absent]) == (2, check_env.FIX_PACKAGE)
+    assert check_env.verdict([bad])[0] == check_env.verdict([good, elsewhere])[0] == 1
+
+
+def test_this_environment_is_as_it_should_be(check_env, capsys, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['check_env.py', '--extras', 'seg', 'demo'])
+    monkeypatch.setattr(
+        check_env, 'check_package', lambda: check_env.Row('mmvisionmix', '', '', True))
+    assert check_env.main() == 0
+    assert re.search(r'^scikit-image +any +\S+ +yes$', capsys.readouterr().out, re.MULTILINE)
