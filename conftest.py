@@ -2,14 +2,11 @@
 import subprocess
 import sys
 from collections import OrderedDict
-from pathlib import Path
 
 import pytest
 from mmengine.registry import DefaultScope
 
 from demo_data import SceneRecipe, write_ade20k
-
-ROOT = Path(__file__).resolve().parent
 
 
 @pytest.fixture(autouse=True)

@@ -17,11 +17,12 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from mmengine.config import Config
-from studies import History, markdown, mean_and_spread, positive, prepare, train_all, train_once
+from studies import History, mean_and_spread, prepare, train_all, train_once
 
 from mmvisionmix import config_path
 
-from demo_data import SceneRecipe, write_ade20k, write_coco  # isort: skip  # studies adds it
+from common import positive_int, table  # isort: skip  # studies adds the tools' folders
+from demo_data import SceneRecipe, write_ade20k, write_coco  # isort: skip
 from get_flops import count_parts  # isort: skip
 
 VALIDATIONS = 6  # of every training
@@ -128,7 +129,7 @@ def tabulate(histories: Histories) -> str:
         lines.append((NETWORKS[name].label, f'{cost.parameters / 1e6:.2f}M',
                       f'{cost.macs / 1e9:.2f}G', *reached))
     header = ('backbone', 'parameters', 'MACs', *(TASKS[task].label for task in tasks))
-    return markdown(header, lines)
+    return table(header, lines)
 
 
 def draw(histories: Histories) -> Figure:
@@ -170,10 +171,10 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         '--seeds', nargs='+', type=int, default=[0, 1, 2], help='(default: 0 1 2)')
     budgets = ', '.join(f'{task.iterations} for {name}' for name, task in TASKS.items())
     parser.add_argument(
-        '--iterations', type=positive,
+        '--iterations', type=positive_int,
         help=f'length of every training, at least {VALIDATIONS} (default: {budgets})')
     parser.add_argument(
-        '--workers', type=positive, default=2,
+        '--workers', type=positive_int, default=2,
         help='networks trained at a time (default: %(default)s)')
     parser.add_argument(
         '--out', type=Path, default=Path('work_dirs/learning_curves'),

@@ -1,13 +1,12 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """What the studies share: many short trainings in parallel, none of them twice."""
-import argparse
 import json
 import statistics
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Protocol, Sequence, Tuple, TypeVar
+from typing import Dict, List, Optional, Protocol, Sequence, Tuple, TypeVar
 
 import torch
 from mmengine.config import Config
@@ -16,7 +15,7 @@ from mmengine.runner import Runner
 from rich.progress import track
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
-sys.path[:0] = [str(TOOLS / 'dataset_tools'), str(TOOLS / 'analysis_tools')]
+sys.path[:0] = [str(TOOLS), str(TOOLS / 'dataset_tools'), str(TOOLS / 'analysis_tools')]
 
 LOADERS = ('train_dataloader', 'val_dataloader')
 History = List[Tuple[int, float]]
@@ -112,17 +111,3 @@ def mean_and_spread(values: Sequence[float]) -> str:
     every = ', '.join(f'{value:.1f}' for value in values)
     spread = f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else ''
     return f'{statistics.mean(values):.1f}{spread} ({every})'
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [f'| {" | ".join(row)} |' for row in (header, *rows)]
-    return '\n'.join((lines[0], '|---' * len(header) + '|', *lines[1:]))
-
-
-def positive(text: str) -> int:
-    """An argument that is a whole number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'must be at least 1, got {number}')
-    return number

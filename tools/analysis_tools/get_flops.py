@@ -100,8 +100,8 @@ def read_size(cfg: Config, shape: Optional[Sequence[int]]) -> Tuple[int, int]:
         raise ValueError(f'{error}; give --shape HEIGHT WIDTH') from error
 
 
-def count_parts(cfg: Config, size: Tuple[int, int], counting: str,
-                deploy: bool) -> Tuple[Complexity, Complexity]:
+def count_parts(cfg: Config, size: Tuple[int, int], counting: str = 'literal',
+                deploy: bool = False) -> Tuple[Complexity, Complexity]:
     """Counts a config's network, and its backbone alone.
 
     Raises:

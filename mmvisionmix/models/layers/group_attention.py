@@ -110,7 +110,7 @@ class GroupAttention(Foldable):
         self.expand = nn.Linear(num_groups, MIXER_DIMS)
         self.act = nn.GELU()
         self.reduce = nn.Linear(MIXER_DIMS, num_groups)
-        self.convs = nn.ModuleList(
+        self.convs: Any = nn.ModuleList(
             nn.Conv2d(embed_dims, embed_dims, size, padding=size // 2, groups=embed_dims)
             for size in kernel_sizes)
         self.group_keys = linears(1 if share_groups else scales, bias=False)
@@ -145,7 +145,8 @@ class GroupAttention(Foldable):
     def propagation_of(self, x: Tensor) -> Dict[str, Tensor]:
         """What groups weigh for tokens, by the side of the convolutions' kernels, likewise."""
         weights = self.maps_of(x).propagation.unbind(1)
-        return {'{}x{}'.format(*conv.kernel_size): one for conv, one in zip(self.convs, weights)}
+        return {f'{conv.kernel_size[0]}x{conv.kernel_size[1]}': one
+                for conv, one in zip(self.convs, weights)}
 
     def fold(self) -> Optional[nn.ParameterDict]:
         """:class:`mmvisionmix.ops.FoldedGroupWeights` as parameters."""
