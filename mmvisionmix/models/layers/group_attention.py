@@ -93,6 +93,7 @@ class GroupAttention(Foldable):
                 or any(size % 2 == 0 for size in kernel_sizes)):
             raise ValueError(f'kernel_sizes must be odd, and at least one, got {kernel_sizes}')
         self.num_heads = num_heads
+        self.kernel_sizes = tuple(kernel_sizes)
         self.impl = impl
 
         def linears(number: int, bias: bool) -> nn.ModuleList:
@@ -145,7 +146,7 @@ class GroupAttention(Foldable):
     def propagation_of(self, x: Tensor) -> Dict[str, Tensor]:
         """What groups weigh for tokens, by the side of the convolutions' kernels, likewise."""
         weights = self.maps_of(x).propagation.unbind(1)
-        return {'{}x{}'.format(*conv.kernel_size): one for conv, one in zip(self.convs, weights)}
+        return {f'{size}x{size}': one for size, one in zip(self.kernel_sizes, weights)}
 
     def fold(self) -> Optional[nn.ParameterDict]:
         """:class:`mmvisionmix.ops.FoldedGroupWeights` as parameters."""
