@@ -93,6 +93,7 @@ class GroupAttention(Foldable):
                 or any(size % 2 == 0 for size in kernel_sizes)):
             raise ValueError(f'kernel_sizes must be odd, and at least one, got {kernel_sizes}')
         self.num_heads = num_heads
+        self.kernel_sizes = tuple(kernel_sizes)
         self.impl = impl
 
         def linears(number: int, bias: bool) -> nn.ModuleList:
@@ -110,7 +111,7 @@ class GroupAttention(Foldable):
         self.expand = nn.Linear(num_groups, MIXER_DIMS)
         self.act = nn.GELU()
         self.reduce = nn.Linear(MIXER_DIMS, num_groups)
-        self.convs: Any = nn.ModuleList(
+        self.convs = nn.ModuleList(
             nn.Conv2d(embed_dims, embed_dims, size, padding=size // 2, groups=embed_dims)
             for size in kernel_sizes)
         self.group_keys = linears(1 if share_groups else scales, bias=False)
@@ -145,8 +146,7 @@ class GroupAttention(Foldable):
     def propagation_of(self, x: Tensor) -> Dict[str, Tensor]:
         """What groups weigh for tokens, by the side of the convolutions' kernels, likewise."""
         weights = self.maps_of(x).propagation.unbind(1)
-        return {f'{conv.kernel_size[0]}x{conv.kernel_size[1]}': one
-                for conv, one in zip(self.convs, weights)}
+        return {f'{size}x{size}': one for size, one in zip(self.kernel_sizes, weights)}
 
     def fold(self) -> Optional[nn.ParameterDict]:
         """:class:`mmvisionmix.ops.FoldedGroupWeights` as parameters."""
