@@ -106,7 +106,7 @@ def allow_mmengine_checkpoints() -> None:
     for package in ('numpy.core', 'numpy._core'):  # before and after numpy 2
         allowed += [(rebuild_array, f'{package}.multiarray._reconstruct'),
                     (rebuild_scalar, f'{package}.multiarray.scalar')]
-    allowed += [type(np.dtype(kind)) for kind in (np.float64, np.int64)]
+    allowed += [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64)]
     torch.serialization.add_safe_globals(allowed)
 
 
