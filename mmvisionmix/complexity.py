@@ -3,16 +3,16 @@
 import ast
 import math
 from functools import lru_cache
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple
 
 import torch
-from mmengine.analysis import FlopAnalyzer
-from mmengine.analysis.jit_handles import get_shape
 from mmengine.config import Config, ConfigDict
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import InstanceData
 from mmengine.utils import to_2tuple
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmvisionmix.models import BaseBackbone
 from mmvisionmix.models.layers import Foldable
@@ -42,11 +42,12 @@ def count_complexity(cfg: Config,
                      size: Optional[Tuple[int, int]] = None) -> Complexity:
     """Counts parameters and multiply-adds of a config's network.
 
-    MMEngine counts convolutions, products of matrices and norms. Its FFT counts as nothing, so that
-    a backbone of this package is counted in the form of its mixer that its class names, see
+    Convolutions, products of matrices and norms are counted as MMEngine counts them, by shapes
+    alone where values do not matter. FFTs count as nothing, so that a backbone of this package is
+    counted in the form of its mixer that its class names, see
     :attr:`mmvisionmix.models.BaseBackbone.counted_impls`. Fused softmax attention counts as two
-    products in such backbones, and as nothing in others. Two-stage detectors are counted with the
-    proposals of an untrained network, of which there are as many as the config allows.
+    products in such backbones, and as nothing in others. Two-stage detectors are counted with as
+    many proposals as their config allows.
 
     Args:
         cfg: A config of mmpretrain, mmsegmentation or mmdetection.
@@ -69,8 +70,12 @@ def count_complexity(cfg: Config,
     """
     if counting not in COUNTINGS:
         raise ValueError(f'counting must be one of {COUNTINGS}, got {counting!r}')
-    return _count(repr(cfg.model.to_dict()), cfg.default_scope, size or image_size(cfg), counting,
-                  deployed)
+    network = (repr(cfg.model.to_dict()), cfg.default_scope, size or image_size(cfg), counting,
+               deployed)
+    try:
+        return _count(*network, 'meta')
+    except (NotImplementedError, RuntimeError):  # what it computes depends on values
+        return _count(*network, 'cpu')
 
 
 def image_size(cfg: Config) -> Tuple[int, int]:
@@ -100,7 +105,7 @@ def image_size(cfg: Config) -> Tuple[int, int]:
 @lru_cache(maxsize=None)
 @torch.no_grad()
 def _count(model: str, scope: str, size: Tuple[int, int], counting: str,
-           deployed: bool) -> Complexity:
+           deployed: bool, device: str) -> Complexity:
     config = ConfigDict(ast.literal_eval(model))
     with DefaultScope.overwrite_default_scope(scope):
         kind = MODELS.get(config.backbone.type)
@@ -111,18 +116,17 @@ def _count(model: str, scope: str, size: Tuple[int, int], counting: str,
         network = revert_sync_batchnorm(MODELS.build(config)).eval()
     if deployed and own:
         _fold(network)
-    traced = _TwoStage(network, size) if hasattr(network, 'roi_head') else network
-    analyzer = FlopAnalyzer(traced, torch.rand(1, 3, *size))
-    analyzer.unsupported_ops_warnings(False)
-    analyzer.uncalled_modules_warnings(False)
-    analyzer.set_op_handle('aten::_convolution_mode', _count_convolution)
-    analyzer.set_op_handle('aten::baddbmm', _count_added_product)
-    if own:
-        analyzer.set_op_handle('aten::scaled_dot_product_attention', _count_attention)
-    macs = analyzer.total()
+    run = _TwoStage(network, size) if hasattr(network, 'roi_head') else network
+    run = run.requires_grad_(False).to(device)
+    attention = _count_attention if own else _per_value(0)
+    counter = FlopCounterMode(display=False, custom_mapping={
+        **OPERATORS, **_whole(aten.scaled_dot_product_attention, attention)})
+    with torch.inference_mode(), counter:
+        run(torch.rand(1, 3, *size, device=device))
+    macs = counter.get_total_flops() // 2
     if counting == 'modules' and own and kind.has_token_products:
-        operators = analyzer.by_operator()
-        macs -= operators['bmm'] + operators['scaled_dot_product_attention']
+        operators = counter.get_flop_counts()['Global']
+        macs -= sum(operators.get(product, 0) for product in TOKEN_PRODUCTS) // 2
     auxiliary = getattr(network, 'auxiliary_head', None)
     return Complexity(_parameters(network), _parameters(auxiliary) if auxiliary else 0, macs)
 
@@ -134,20 +138,55 @@ def _fold(network: nn.Module) -> None:
             module.switch_to_deploy()
 
 
-def _count_attention(inputs: List[Any], outputs: List[Any]) -> int:
-    """Multiply-adds of softmax attention: one per query, key and channel of keys and of values."""
-    query, key, value = map(get_shape, inputs[:3])
-    return math.prod(query[:-1]) * key[-2] * (key[-1] + value[-1])
+def _count_attention(query: Sequence[int], key: Sequence[int], value: Sequence[int],
+                     *options: Any, **results: Any) -> int:
+    """Operations of softmax attention: two per query, key and channel of keys and of values."""
+    return 2 * math.prod(query[:-1]) * key[-2] * (key[-1] + value[-1])
 
 
-def _count_convolution(inputs: List[Any], outputs: List[Any]) -> int:
-    """Multiply-adds of a convolution with padding='same', which MMEngine does not see."""
-    return math.prod(get_shape(outputs[0])) * math.prod(get_shape(inputs[1])[1:])
+def _count_weighted(x: Sequence[int], weight: Sequence[int], *options: Any,
+                    out_shape: Sequence[int], **others: Any) -> int:
+    return 2 * math.prod(out_shape) * math.prod(weight[1:])
 
 
-def _count_added_product(inputs: List[Any], outputs: List[Any]) -> int:
-    """Multiply-adds of a batched product that is added to something."""
-    return math.prod(get_shape(outputs[0])) * get_shape(inputs[1])[-1]
+def _count_product(x: Sequence[int], *others: Any, out_shape: Sequence[int]) -> int:
+    return 2 * math.prod(out_shape) * x[-1]
+
+
+def _per_value(inputs: int, outputs: int = 0) -> Callable[..., int]:
+    """Counts so many multiply-adds per value of an operator's first input, and of its output."""
+    def count(x: Sequence[int], *others: Any, out_shape: Sequence[int], **options: Any) -> int:
+        return 2 * (inputs * math.prod(x) + outputs * math.prod(out_shape))
+    return count
+
+
+def _count_norm(plain: int, affine: int, index: int) -> Callable[..., int]:
+    """Counts a norm, without and with weights, which are an operator's argument ``index``."""
+    def count(*inputs: Any, **options: Any) -> int:
+        return 2 * math.prod(inputs[0]) * (plain if inputs[index] is None else affine)
+    return count
+
+
+def _whole(packet: Any, count: Callable[..., int]) -> dict:
+    """An operator with its overloads, which torch would take apart if it did not know them."""
+    return dict.fromkeys([packet, *(getattr(packet, name) for name in packet.overloads())], count)
+
+
+aten = torch.ops.aten
+TOKEN_PRODUCTS = (aten.bmm, aten.scaled_dot_product_attention)
+# As MMEngine counts; in inference mode operators come whole.
+OPERATORS = {
+    **_whole(aten.conv1d, _count_weighted), **_whole(aten.conv2d, _count_weighted),
+    **_whole(aten.linear, _count_weighted), **_whole(aten.matmul, _count_product),
+    **_whole(aten.batch_norm, _count_norm(1, 2, 1)),
+    **_whole(aten.group_norm, _count_norm(4, 5, 2)),
+    **_whole(aten.layer_norm, _count_norm(4, 5, 2)),
+    **_whole(aten.instance_norm, _count_norm(4, 5, 1)),
+    **_whole(aten.upsample_nearest2d, _per_value(0, 1)),
+    **_whole(aten.upsample_bilinear2d, _per_value(0, 4)),
+    **_whole(aten.adaptive_avg_pool2d, _per_value(1)),
+    **_whole(aten.grid_sampler, _per_value(0, 4)),
+}
 
 
 def _parameters(module: nn.Module) -> int:
@@ -155,14 +194,34 @@ def _parameters(module: nn.Module) -> int:
 
 
 class _TwoStage(nn.Module):
-    """A two-stage detector of images alone, as tracing needs it; others ask for their sizes."""
+    """A two-stage detector on as many proposals as its config allows, wherever these are."""
 
     def __init__(self, detector: nn.Module, size: Tuple[int, int]) -> None:
         from mmdet.structures import DetDataSample  # mmdetection is optional
         super().__init__()
         self.detector = detector
         self.samples = [DetDataSample(metainfo=dict(img_shape=size))]
+        head = detector.roi_head
+        for name in ('bbox_roi_extractor', 'mask_roi_extractor'):
+            if getattr(head, name, None) is not None:
+                setattr(head, name, _Crops(getattr(head, name)))
 
     def forward(self, x: Tensor) -> tuple:
         """Maps an image (1, 3, H, W) to scores, boxes and masks of its proposals."""
-        return self.detector(x, self.samples)
+        maps = self.detector.extract_feat(x)
+        self.detector.rpn_head(maps)
+        boxes = x.new_empty(self.detector.test_cfg.rpn.max_per_img, 4)
+        return self.detector.roi_head(maps, [InstanceData(bboxes=boxes)], self.samples)
+
+
+class _Crops(nn.Module):
+    """Features of proposals by their shape alone; ``extractor`` is mmdetection's."""
+
+    def __init__(self, extractor: nn.Module) -> None:
+        super().__init__()
+        self.num_inputs = extractor.num_inputs
+        self.shape = (extractor.out_channels, *to_2tuple(extractor.roi_layers[0].output_size))
+
+    def forward(self, maps: Sequence[Tensor], boxes: Tensor) -> Tensor:
+        """Gives shape (boxes, C, H, W)."""
+        return maps[0].new_empty(len(boxes), *self.shape)
