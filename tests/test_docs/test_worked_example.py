@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = (ROOT / 'docs/contributing.md').read_text(encoding='utf-8')
-COPIED = ('mmvisionmix', 'pytest.ini', 'ruff.toml', 'mypy.ini', 'tests/conftest.py',
+COPIED = ('mmvisionmix', 'pytest.ini', 'ruff.toml', 'mypy.ini', 'conftest.py',
           'tests/test_models', 'tools')
 CONFIG = '''
 default_scope = 'mmpretrain'

@@ -173,7 +173,7 @@ def test_is_found_from_other_codebases_by_its_scoped_name(name):
 @pytest.mark.parametrize('training', (False, True))
 @pytest.mark.parametrize('memory_format', (torch.contiguous_format, torch.channels_last), ids=str)
 def test_pyramids_run_channels_last_and_emit_contiguous_maps(name, training, memory_format):
-    assert sorted(PYRAMIDS) == ['DualFormer', 'MCGANet']
+    assert {'DualFormer', 'MCGANet'} <= set(PYRAMIDS)
     model, maps = build(name).train(training), []
     for stage in model.stages[:2]:
         for block in stage.blocks:
