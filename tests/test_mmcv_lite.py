@@ -14,7 +14,9 @@ from demo_data import Recipe, write_imagenet
 
 ROOT = Path(__file__).resolve().parent.parent
 HIDE = 'import sys; sys.modules["mmcv._ext"] = None; '
-RUN = HIDE + 'import runpy; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name="__main__")'
+RUN = HIDE + (
+    'import os, runpy; del sys.argv[0]; sys.path.insert(0, os.path.dirname(sys.argv[0])); '
+    'runpy.run_path(sys.argv[0], run_name="__main__")')
 LOADERS = ('train', 'val', 'test')
 
 

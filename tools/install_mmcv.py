@@ -8,6 +8,7 @@ In this order: a wheel built by an earlier run, OpenMMLab's prebuilt wheel, a bu
 Wheels are kept outside the clone, in a folder of their own for each Python, torch and platform:
 mmcv is compiled against one torch, but its wheel's name does not say which.
 """
+import argparse
 import os
 import re
 import shutil
@@ -28,7 +29,7 @@ GIB_PER_JOB = 2  # what one compiler process may need
 
 def main() -> None:
     """Installs mmcv by the quickest way that gives working operators."""
-    pins = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / 'requirements' / 'modern.txt'
+    pins = parse_args().pins
     pin = read_pin(pins)
     if not problem_with(pin):
         print(f'{pin} is there already')
@@ -42,6 +43,16 @@ def main() -> None:
     if problem:
         raise SystemExit(f'error: {wheel} does not work: {problem}. Remove it to have one built.')
     print(f'{pin} is installed, from {wheel}')
+
+
+def parse_args() -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        'pins', nargs='?', type=Path, default=ROOT / 'requirements' / 'modern.txt',
+        help='a file of versions, of which one is of mmcv or onedl-mmcv (default: %(default)s)')
+    return parser.parse_args()
 
 
 def read_pin(pins: Path) -> str:
