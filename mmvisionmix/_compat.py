@@ -102,11 +102,14 @@ def allow_mmengine_checkpoints() -> None:
         return  # torch before 2.6
     array = np.empty(0)
     rebuild_array, rebuild_scalar = array.__reduce__()[0], np.float64().__reduce__()[0]
-    allowed = [HistoryBuffer, (_get_statistic, 'builtins.getattr'), np.ndarray, np.dtype]
+    kinds = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64)]
+    # By name, as onedl-mmengine declares the types alone while it loads, and takes them back.
+    allowed = [(one, f'{one.__module__}.{one.__qualname__}')
+               for one in (HistoryBuffer, np.ndarray, np.dtype, *kinds)]
+    allowed.append((_get_statistic, 'builtins.getattr'))
     for package in ('numpy.core', 'numpy._core'):  # before and after numpy 2
         allowed += [(rebuild_array, f'{package}.multiarray._reconstruct'),
                     (rebuild_scalar, f'{package}.multiarray.scalar')]
-    allowed += [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64)]
     torch.serialization.add_safe_globals(allowed)
 
 

@@ -41,7 +41,7 @@ class ReseedHook(Hook):
         loop = runner.train_loop
         if isinstance(loop, IterBasedTrainLoop):
             if runner.iter:
-                loop.dataloader_iterator = _seeded_after_replay(runner, loop.dataloader_iterator)
+                loop.dataloader_iterator = _Replay(runner, loop.dataloader_iterator)
         else:
             _start_workers_anew(runner)
         _seed(runner, runner.iter)
@@ -69,11 +69,25 @@ def _seed_words(runner: Runner, iteration: int) -> np.ndarray:
     return np.random.SeedSequence([runner.seed, iteration]).generate_state(4)
 
 
-def _seeded_after_replay(runner: Runner, batches: Iterator) -> Iterator:
+class _Replay:
     """Passes batches on; seeds between those that the loop skips on resuming and the first used."""
-    yield from islice(batches, runner.iter)
-    _seed(runner, runner.iter)
-    yield from batches
+
+    def __init__(self, runner: Runner, batches: Iterator) -> None:
+        self.batches = self._replay(runner, batches)
+
+    def __next__(self) -> Any:
+        return next(self.batches)
+
+    def skip_iter(self, count: int) -> None:
+        """Fetches batches in vain, where MMEngine's fork would leave workers other numbers."""
+        for _ in range(count):
+            next(self.batches)
+
+    @staticmethod
+    def _replay(runner: Runner, batches: Iterator) -> Iterator:
+        yield from islice(batches, runner.iter)
+        _seed(runner, runner.iter)
+        yield from batches
 
 
 def _start_workers_anew(runner: Runner) -> None:
