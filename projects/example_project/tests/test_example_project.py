@@ -20,6 +20,7 @@ from PIL import Image
 
 from demo_data import CLASSES, SceneRecipe, write_ade20k, write_coco
 from demo_data.coco import CATEGORY_IDS
+from mmvisionmix._compat import is_installed
 
 ROOT = Path(__file__).resolve().parents[3]
 TEMPLATE = ROOT / 'projects/example_project'
@@ -110,7 +111,8 @@ def test_segmentor_with_a_head_of_its_own_trains(run_tool, project, on_path, too
 
 def test_detector_trains_by_mim(project, on_path):
     """That is, by the tool of the installed mmdetection."""
-    command = [sys.executable, '-m', 'mim', 'train', 'mmdet', 'configs/detector.py', '--gpus', '0',
+    package = 'onedl-mmdetection' if is_installed('onedl-mmdetection') else 'mmdet'
+    command = [sys.executable, '-m', 'mim', 'train', package, 'configs/detector.py', '--gpus', '0',
                '--work-dir', 'work/detector', '--cfg-options', *SMALL_DETECTOR]
     result = subprocess.run(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                             text=True, timeout=600)
