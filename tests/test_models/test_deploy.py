@@ -74,7 +74,8 @@ def test_a_second_switch_changes_nothing_and_folded_weights_are_trained(name):
 @backbones
 @pytest.mark.parametrize('given', ('plain', 'deployed'))
 @pytest.mark.parametrize('load', (nn.Module.load_state_dict, load_state_dict,
-                                  partial(load_state_dict, strict=True)), ids=str)
+                                  partial(load_state_dict, strict=True)),
+                         ids=('torch', 'mmengine', 'mmengine-strict'))
 def test_weights_of_the_other_kind_are_refused_by_a_line_that_names_the_tool(name, given, load):
     plain, other = build(name), deployed(build(name))
     target, source = (other, plain) if given == 'plain' else (plain, other)
