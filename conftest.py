@@ -2,11 +2,22 @@
 import subprocess
 import sys
 from collections import OrderedDict
+from functools import lru_cache
 
+import mmengine
+import mmengine.config.utils
 import pytest
 from mmengine.registry import DefaultScope
 
 from demo_data import SceneRecipe, write_ade20k
+
+
+@pytest.fixture(scope='session', autouse=True)
+def metafiles_are_read_once():
+    """MMEngine reads all metafiles of a codebase for every base in it, half a second each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mmengine.config.utils, 'load', lru_cache(maxsize=None)(mmengine.load))
+        yield
 
 
 @pytest.fixture(autouse=True)

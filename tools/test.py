@@ -1,13 +1,17 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """Evaluates a checkpoint of any task: segmentation, detection or classification."""
 import argparse
+import copy
 from pathlib import Path
 from typing import Sequence
 
 from common import add_run_arguments, build_runner, errors_in_a_line, load_config
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
+from mmengine.runner.checkpoint import load_state_dict
+from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmvisionmix.datasets.availability import type_name
@@ -43,7 +47,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--tta', action='store_true', help="test-time augmentation by the config's tta_pipeline")
     parser.add_argument(
-        '--deploy', action='store_true', help='test the folded form of the backbone')
+        '--deploy', action='store_true',
+        help='test the folded form of the backbone; the checkpoint may be plain or folded')
     return parser.parse_args()
 
 
@@ -86,13 +91,38 @@ def loads_bgr(cfg: Config) -> bool:
     return {**outer, **inner}.get('to_rgb', False)
 
 
+class FoldCheckpoint(Hook):
+    """Folds the weights of a plain checkpoint, as the deployed model takes them.
+
+    Args:
+        plain (nn.Module): The model before it was deployed.
+    """
+
+    priority = 'VERY_HIGH'  # before hooks that load them into copies of the model, such as EMA
+
+    def __init__(self, plain: nn.Module) -> None:
+        self.plain = plain
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Puts folded weights in the place of plain ones."""
+        weights = checkpoint.get('state_dict', checkpoint)
+        if not any('folded' in name.split('.') for name in weights):
+            load_state_dict(self.plain, weights)
+            switch_to_deploy(self.plain)
+            checkpoint['state_dict'] = self.plain.state_dict()
+
+
 def deploy(runner: Runner) -> None:
     """Folds the backbone; weights, and hooks' copies of the model such as EMA, come later."""
-    before = count_parameters(runner)
+    model = runner.model
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    before, plain = count_parameters(runner), copy.deepcopy(model)
     try:
         switch_to_deploy(runner.model)
     except ValueError as error:
         raise SystemExit(f'--deploy: {error}') from error
+    runner.register_hook(FoldCheckpoint(plain))
     runner.logger.info(f'--deploy: {before:,} -> {count_parameters(runner):,} parameters')
 
 

@@ -1,7 +1,6 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """The benchmarks print what they should; how long anything takes is not tested."""
 import json
-import math
 import sys
 from functools import partial
 from pathlib import Path
@@ -92,14 +91,6 @@ def test_figures_are_over_rounds_in_turn_without_the_first(clock):
                      ['case', 'inference', 'b', '400 ms', '6.3%', '5', '1 MiB', '1x']]
 
 
-@pytest.mark.parametrize('slow_rounds, calls', [(2, 3), (None, 4)])
-def test_slow_runs_may_have_fewer_rounds(clock, slow_rounds, calls):
-    runs = dict(slow=run_taking('slow', 9., 5., 7., 6.), fast=run_taking('fast', 2., .1, .2, .3))
-    times = timing.time_interleaved(runs, 3, 'title', slow_rounds)
-    assert times == dict(slow=6., fast=.2)  # one that is slow only at first is none of them
-    assert clock.count('slow') == calls and clock.count('fast') == 4
-
-
 @pytest.mark.skipif(
     not timing.STATUS.exists(), reason='peak memory is read from /proc, which Linux alone has')
 def test_memory_is_what_a_run_adds_to_a_fresh_process():
@@ -108,13 +99,6 @@ def test_memory_is_what_a_run_adds_to_a_fresh_process():
         benchmark_layers.prepare, (*case[:2], (4, 4, 64, 1), *case[3:]), case)
     matrix = 4 * 48**4 / 2**20
     assert matrix <= added <= 4 * matrix
-
-
-def test_unknown_figures_are_dashes(monkeypatch, tmp_path):
-    monkeypatch.setattr(timing, 'STATUS', tmp_path / 'status')
-    assert math.isnan(timing.peak_memory(benchmark_layers.prepare, (), ()))
-    assert timing.with_unit(None, 'ms') == timing.with_unit(math.nan, 'MiB') == '-'
-    assert timing.ratio(None, 2.) == timing.ratio(2., None) == '-'
 
 
 def test_tables_and_titles_show_paths_as_they_are():
@@ -220,19 +204,6 @@ def test_forms_of_networks_differ_in_what_their_names_say():
     assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in peer.modules())
 
 
-def test_networks_of_configs_are_whole_or_their_backbones():
-    images = Images(1, 64, 64, 'maps')
-    config = str(ROOT / 'configs/fpn_lkca_s_ade20k.py')
-    segmentor, backbone, plain = (
-        networks.build(f'{config}{form}', images) for form in ('', '@backbone', '@plain'))
-    assert type(segmentor).__name__ == 'EncoderDecoder' and type(backbone).__name__ == 'LKCAViT'
-    assert backbone.pos_embed.shape[2:] == (4, 4)
-    names = [set(model.state_dict()) for model in (segmentor.backbone, backbone, plain.backbone)]
-    assert names[0] == names[1] != names[2]
-    with torch.no_grad():
-        assert segmentor(torch.rand(1, 3, 64, 64)).shape == (1, 150, 4, 4)
-
-
 @pytest.mark.parametrize('mode, settings', [
     *((mode, settings) for mode in timing.MODES
       for settings in (dict(dtype='bfloat16'), dict(channels_last=True))),
@@ -284,27 +255,6 @@ def test_benchmark_refuses_options_that_do_not_fit(arguments, message, capsys):
 # profile_networks.py
 
 
-def test_ledger_counts_products_and_what_is_moved():
-    x, weight = torch.rand(4, 8), torch.rand(8, 16)
-    with torch.no_grad(), profile_networks.Ledger(profile_networks.Machine(1., 1e3)) as ledger:
-        torch.relu((x @ weight).view(16, 4).t())
-    assert set(ledger.work) == {'matrix products', 'activations'}  # views move nothing
-    product, relu = ledger.work['matrix products'], ledger.work['activations']
-    assert (product.macs, product.bytes) == (4 * 8 * 16, 4 * (4 * 8 + 8 * 16 + 4 * 16))
-    assert (relu.macs, relu.bytes) == (0, 4 * 2 * 64)
-    assert product.floor == product.macs and relu.floor == relu.bytes / 1e3
-
-
-@pytest.mark.parametrize('groups', (1, 2, 8))
-def test_ledger_counts_each_gradient_of_a_convolution_as_its_forward_pass(groups):
-    """Depthwise ones too."""
-    conv = torch.nn.Conv2d(8, 8, 3, padding=1, groups=groups, bias=False)
-    x = torch.randn(2, 8, 5, 5, requires_grad=True)
-    with profile_networks.Ledger(profile_networks.Machine(1., 1.)) as ledger:
-        conv(x).sum().backward()
-    assert ledger.work['convolutions'].macs == 3 * (2 * 8 * 25) * (8 // groups * 9)
-
-
 def test_profile_prints_networks_and_their_operators(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(profile_networks, 'measure_machine',
                         partial(profile_networks.measure_machine, side=64))
@@ -343,15 +293,6 @@ def test_cost_is_printed_drawn_and_drawn_again(no_processes, capsys, tmp_path):
     assert cells_of(capsys.readouterr().out) == [small, large]
     with Image.open(pictures[0]) as first, Image.open(pictures[1]) as second:
         assert first.tobytes() == second.tobytes()
-
-
-def test_cost_leaves_out_what_would_take_too_long_or_too_much():
-    options = plot_attention_cost.parse_args(['--budget', '1.3', '--patience', '10'])
-    rows = [dict(size=224, curve=name, seconds=seconds)
-            for name, seconds in (('key-only', 1.), ('fused', 1.), ('matrix', None))]
-    assert plot_attention_cost.left_out([], 224, options) == {}
-    assert plot_attention_cost.left_out(rows, 448, options) == {
-        'fused': 'a pass takes more than 10 s', 'matrix': 'the matrices need more than 1.3 GiB'}
 
 
 def test_cost_compares_networks_that_differ_in_attention_alone():

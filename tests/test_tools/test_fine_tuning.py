@@ -1,29 +1,23 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """Fine-tuning as docs/fine_tuning.md has it: its configs are read from the page."""
 import re
-import runpy
-from argparse import Namespace
 from copy import deepcopy
 from pathlib import Path
 
 import mmpretrain
 import pytest
 import torch
-from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.optim import AmpOptimWrapper, build_optim_wrapper
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
-from mmengine.structures import InstanceData
-from mmpretrain.structures import DataSample
 from PIL import Image
 from test_apis import ROOT, build, config_file, read, save
 from torch import nn
-from train import apply_train_options, check_device
 
 from demo_data import SceneRecipe, write_coco
-from mmvisionmix.models import LinGlo, switch_to_deploy
+from mmvisionmix.models import switch_to_deploy
 
 PUBLISH = Path(mmpretrain.__file__).parent / '.mim/tools/model_converters/publish_model.py'
 PAGE = (ROOT / 'docs/fine_tuning.md').read_text()
@@ -170,20 +164,6 @@ def test_a_folded_classifier_is_refused(tmp_path, name):
         filled(name, tmp_path / 'folded.pth')
 
 
-def test_a_network_of_another_size_is_named_weight_by_weight(tmp_path, monkeypatch):
-    """MMEngine goes on; what does not fit stays as initialised."""
-    torch.save(LinGlo('b1', out_indices=-1).state_dict(), tmp_path / 'b1.pth')
-    backbone = LinGlo('b0', init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'b1.pth')))
-    messages = []
-    monkeypatch.setattr('mmengine.runner.checkpoint.print_log',
-                        lambda message, *args, **kwargs: messages.append(message))
-    backbone.init_weights()
-    warning, = [message for message in messages if 'size mismatch' in message]
-    assert 'size mismatch for stem.conv.weight: copying a param with shape' in warning
-    assert 'missing keys in source state_dict: norms.0.weight' in warning
-    assert backbone.stem.conv.weight.std().item() == pytest.approx(0.02, rel=0.1)
-
-
 @pytest.mark.parametrize('name', FINE_TUNED)
 def test_a_classifier_fills_the_backbone_of_a_dense_network(tmp_path, name):
     classifier, cfg = build(FINE_TUNED[name])
@@ -197,64 +177,6 @@ def test_a_classifier_fills_the_backbone_of_a_dense_network(tmp_path, name):
         backbone = MODELS.build(cfg.model.backbone)
     backbone.init_weights()
     assert_filled(backbone, classifier.backbone.state_dict())
-
-
-class Recorder(Hook):
-    """Keeps the weights after each step, and what validation gives."""
-    priority = 'VERY_HIGH'  # before they are averaged
-
-    def __init__(self):
-        self.weights, self.scores = [], []
-
-    def after_train_iter(self, runner, *args, **kwargs):
-        self.weights.append(
-            {key: value.clone() for key, value in runner.model.state_dict().items()})
-
-    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.scores.append(torch.stack([sample.pred_score for sample in outputs]))
-
-
-@backbones
-def test_averaged_weights_are_validated_saved_and_start_a_backbone(tmp_path, name):
-    """Two epochs of one step. Of a checkpoint, mmpretrain's tool publishes either weights."""
-    images = torch.randn(4, 3, 32, 32)
-    loader = dict(
-        batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
-        dataset=[dict(inputs=image, data_samples=DataSample().set_gt_label(i % 3))
-                 for i, image in enumerate(images)])
-    recorder = Recorder()
-    runner = Runner(
-        tiny_classifier(name), str(tmp_path), default_scope='mmpretrain', experiment_name=name,
-        train_dataloader=loader, val_dataloader=loader, val_cfg=dict(),
-        val_evaluator=dict(type='Accuracy'), train_cfg=dict(by_epoch=True, max_epochs=2),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=1.)), randomness=dict(seed=0),
-        custom_hooks=[recorder, dict(type='EMAHook', momentum=0.25)])
-    runner.train()
-    first, last = recorder.weights
-    file = str(tmp_path / 'epoch_2.pth')
-    averages = torch.load(file, map_location='cpu')['state_dict']
-    parameters = dict(runner.model.named_parameters())
-    for key, value in averages.items():  # statistics are not averaged
-        wanted = 0.75 * first[key] + 0.25 * last[key] if key in parameters else last[key]
-        torch.testing.assert_close(value, wanted)
-        assert torch.equal(runner.model.state_dict()[key], last[key])
-    assert any((first[key] != last[key]).any() for key in parameters)
-    assert len(recorder.scores) == 2
-    for scores, weights in zip(recorder.scores, (first, averages)):
-        model = tiny_classifier(name).eval()
-        model.load_state_dict(weights)
-        expected = model(images, mode='tensor').softmax(1)
-        torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
-
-    publish = runpy.run_path(str(PUBLISH))['process_checkpoint']
-    for no_ema in (False, True):
-        publish(file, str(tmp_path / str(no_ema)), Namespace(no_ema=no_ema, dataset_type=None))
-    with_averages, = tmp_path.glob('False_*.pth')
-    without, = tmp_path.glob('True_*.pth')
-    for path, state in ((file, averages), (with_averages, averages), (without, last)):
-        assert_filled(filled(name, path), {
-            key[len('backbone.'):]: value for key, value in state.items()
-            if key.startswith('backbone.')})
 
 
 @pytest.fixture(scope='module')
@@ -280,10 +202,13 @@ def classifier_weights(tmp_path):
 
 
 class Start(Hook):
-    """Keeps the weights that training starts from."""
+    """Keeps the weights that training starts from, and the scores of validation."""
 
     def before_train(self, runner):
         self.weights = deepcopy(runner.model.backbone.state_dict())
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.scores = torch.stack([sample.pred_score for sample in outputs])
 
 
 def test_classifier_of_the_page_learns_other_classes(
@@ -302,12 +227,12 @@ def test_classifier_of_the_page_learns_other_classes(
     cfg.val_dataloader.dataset.pipeline[2].crop_size = 64
     cfg.merge_from_dict(dict(train_cfg=dict(max_epochs=1), work_dir='work'))
     runner = Runner.from_cfg(cfg)
-    start, recorder = Start(), Recorder()
-    runner.register_custom_hooks([start, recorder])
+    start = Start()
+    runner.register_custom_hooks([start])
     runner.train()
     for key, value in classifier_weights.items():
         assert torch.equal(start.weights[key], value), key
-    assert recorder.scores[0].shape == (3, 3)
+    assert start.scores.shape == (3, 3)
     assert torch.load('work/epoch_1.pth')['meta']['dataset_meta']['classes'] == classes
     groups = runner.optim_wrapper.optimizer.param_groups
     rates = sorted({group['initial_lr'] for group in groups}, reverse=True)
@@ -349,50 +274,6 @@ def test_learning_rate_decay_needs_a_backbone_of_ours():
             optimizer=dict(type='SGD', lr=1.),
             constructor='mmvisionmix.LayerDecayOptimWrapperConstructor',
             paramwise_cfg=dict(layer_decay_rate=0.5)))
-
-
-def losses(model):
-    """The sum of the losses of two random images."""
-    generator = torch.Generator().manual_seed(0)
-    meta = dict.fromkeys(('img_shape', 'batch_input_shape', 'pad_shape'), (64, 64))
-    boxes = torch.tensor([[8., 8., 40., 40.]])
-    samples = [DetDataSample(metainfo=meta, gt_instances=InstanceData(
-        bboxes=boxes, labels=torch.tensor([label]))) for label in range(2)]
-    images = torch.randn(2, 3, 64, 64, generator=generator)
-    return model.parse_losses(model(images, samples, mode='loss'))[0]
-
-
-@backbones
-def test_detector_learns_in_bfloat16_as_in_float32(page_config, monkeypatch, name):
-    """With the wrapper that --amp makes, which is built as if there were a GPU."""
-    monkeypatch.setattr(
-        'mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True)
-    cfg = deepcopy(read(page_config('detector.py')))
-    cfg.merge_from_dict({'optim_wrapper.dtype': 'bfloat16'})
-    apply_train_options(cfg, Namespace(amp=True, auto_scale_lr=False))
-    monkeypatch.setattr('train.get_device', lambda: 'cpu')
-    with pytest.raises(SystemExit, match="needs a GPU, and torch finds none, but 'cpu'"):
-        check_device(cfg)
-    model = tiny_detector(name).train()
-    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    assert type(wrapper) is AmpOptimWrapper
-
-    losses(model).backward()
-    expected = {key: value.grad for key, value in model.named_parameters()}
-    wrapper.zero_grad()
-    precisions = set()
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d):
-            layer.register_forward_hook(lambda layer, args, out: precisions.add(out.dtype))
-    with wrapper.optim_context(model):
-        loss = losses(model)
-    wrapper.backward(loss)
-    assert precisions == {torch.bfloat16}
-    for key, value in model.named_parameters():
-        assert value.grad.dtype == torch.float32 and value.grad.isfinite().all(), key
-    one, other = (torch.cat([grad.flatten() for grad in grads]) for grads in (
-        expected.values(), [value.grad for value in model.parameters()]))
-    assert nn.functional.cosine_similarity(one, other, 0) > 0.98
 
 
 def test_detector_of_the_page_trains_by_our_tool(

@@ -99,17 +99,6 @@ def test_slurm_is_asked_for_one_task_per_gpu(srun):
                                '--launcher', 'slurm']
 
 
-@pytest.mark.parametrize('gpus, asked', ((None, 8), (16, 8), (4, 4)))
-def test_slurm_is_asked_for_no_more_gpus_than_there_are_tasks(srun, gpus, asked):
-    """Eight GPUs are the default, and no node has more by default."""
-    settings = dict(GPUS=gpus) if gpus else {}
-    words = srun('slurm_test.sh', 'gpu', 'job', TOY, 'a file.pth', **settings)
-    assert f'--ntasks={gpus or 8}' in words
-    assert {f'--ntasks-per-node={asked}', f'--gres=gpu:{asked}'} < set(words)
-    assert words[words.index('python') + 2:-2] == [
-        str(ROOT / 'tools/test.py'), str(TOY), 'a file.pth']
-
-
 @pytest.mark.parametrize('script, args, message', (
     ('dist_train.sh', (), 'CONFIG GPUS'), ('dist_test.sh', (), 'CONFIG CHECKPOINT'),
     ('slurm_test.sh', (), 'usage: slurm_test.sh PARTITION JOB_NAME'),

@@ -211,15 +211,15 @@ def test_test_tool_takes_plain_and_deployed_checkpoints(tool, workspace, run_too
         folder.mkdir(parents=True)
         Image.fromarray(rng.integers(256, size=(32, 48, 3), dtype=np.uint8)).save(folder / '0.png')
     scores = []
-    for checkpoint, options in (('trained.pth', []), ('out.pth', ['--deploy'])):
+    for checkpoint, options in (('trained.pth', []), ('trained.pth', ['--deploy']),
+                                ('out.pth', ['--deploy'])):
         log = run_tool(ROOT / 'tools/test.py', 'config.py', checkpoint, '--out', 'out.pkl',
                        *options, cwd=Path.cwd())
         assert 'do not match' not in log and ('--deploy: ' in log) == bool(options)
         predictions = pickle.loads(Path('out.pkl').read_bytes())
         scores.append(torch.stack([sample['pred_score'] for sample in predictions]))
     assert scores[0].unique().numel() > 3
-    torch.testing.assert_close(scores[1], scores[0], rtol=1e-4, atol=1e-5)
-    for checkpoint, options in (('out.pth', []), ('trained.pth', ['--deploy'])):
-        log = run_tool(ROOT / 'tools/test.py', 'config.py', checkpoint, *options, cwd=Path.cwd(),
-                       fails=True)
-        assert 'tools/model_converters/reparameterize.py' in log
+    for deployed in scores[1:]:
+        torch.testing.assert_close(deployed, scores[0], rtol=1e-4, atol=1e-5)
+    log = run_tool(ROOT / 'tools/test.py', 'config.py', 'out.pth', cwd=Path.cwd(), fails=True)
+    assert 'tools/model_converters/reparameterize.py' in log

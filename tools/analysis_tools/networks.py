@@ -21,20 +21,14 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from mmvisionmix.export import OnnxModel, to_onnx
-from mmvisionmix.models import (
-    BaseBackbone,
-    DualFormer,
-    LinGlo,
-    LKCAViT,
-    MCGANet,
-    switch_to_deploy,
-)
+from mmvisionmix.models import BaseBackbone, LKCAViT, switch_to_deploy
+from mmvisionmix.registry import MODELS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import build_model, read_config  # noqa: E402  beside this folder
 
-FAMILIES: Dict[str, Type[BaseBackbone]] = dict(
-    dualformer=DualFormer, linglo=LinGlo, lkca=LKCAViT, mcganet=MCGANet)
+FAMILIES: Dict[str, Type[BaseBackbone]] = {
+    kind.family: kind for kind in MODELS.module_dict.values() if issubclass(kind, BaseBackbone)}
 VARIANTS = {'': {}, 'plain': {}, 'literal': dict(impl='literal'),
             'k-means': dict(partition='k-means'), 'onnx': {}}
 UNFOLDED = ('plain', 'literal')

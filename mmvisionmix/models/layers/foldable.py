@@ -67,8 +67,9 @@ def refuse_other_kind(layer: Foldable, state_dict: dict, prefix: str, *args: Any
     if differs:
         raise ValueError(
             f'these weights are of a {given} model and this model is {own} ({prefix[:-1]}). Load '
-            'plain weights into a plain model, then deploy it: '
-            'tools/model_converters/reparameterize.py does that')
+            'plain weights into a plain model, then deploy it, as '
+            'tools/model_converters/reparameterize.py does; a deployed model, such as that of '
+            'tools/test.py --deploy, takes what that tool wrote')
 
 
 def are_plain(*layers: nn.Module) -> bool:
