@@ -155,7 +155,7 @@ def stand_in_for_operators() -> None:
     import mmcv
     operators = PlainOperators(OPERATORS, 'What works of mmcv.ops without its compiled operators.')
     operators.__path__ = [str(Path(mmcv.__file__).with_name('ops'))]
-    sys.modules[OPERATORS] = mmcv.ops = operators
+    sys.modules[OPERATORS] = mmcv.ops = operators  # so that `import mmcv.ops` finds it
     operators.point_sample = import_module(f'{OPERATORS}.point_sample').point_sample
     operators.sigmoid_focal_loss = lambda *_, **__: _refuse_operator('sigmoid_focal_loss')
 
@@ -170,12 +170,12 @@ def is_tracing(*inputs: Any) -> bool:
         return True
     if hasattr(torch.compiler, 'is_compiling'):  # torch 2.3 and later
         return torch.compiler.is_compiling()
-    return torch._utils.is_compiling()
+    return torch._utils.is_compiling()  # before, there is no public one
 
 
 def on_load(module: nn.Module, hook: Callable[..., None]) -> None:
     """Has ``hook(module, state_dict, prefix, *rest)`` called before a module loads its weights."""
     if hasattr(module, 'register_load_state_dict_pre_hook'):  # torch 2.5 and later
         module.register_load_state_dict_pre_hook(hook)
-    else:
+    else:  # before, it was not public
         module._register_load_state_dict_pre_hook(hook, with_module=True)

@@ -5,7 +5,6 @@ They have the heads of the configs' classifiers. Names, images and heads are fac
 classes. docs/timm.md says what of timm's conventions they follow.
 """
 import logging
-import sys
 from functools import partial
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Type, Union
 
@@ -183,7 +182,7 @@ def _register(backbone: Type[BaseBackbone], arch: str) -> str:
             backbone_cls=backbone, **{**options, **kwargs})
 
     create.__name__ = create.__qualname__ = name
-    setattr(sys.modules[__name__], name, models.register_model(create))
+    globals()[name] = models.register_model(create)
     return name
 
 
