@@ -104,12 +104,22 @@ class FoldCheckpoint(Hook):
         self.plain = plain
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Puts folded weights in the place of plain ones."""
+        """Puts folded weights in the place of plain ones, of moving averages too."""
         weights = checkpoint.get('state_dict', checkpoint)
-        if not any('folded' in name.split('.') for name in weights):
-            load_state_dict(self.plain, weights)
-            switch_to_deploy(self.plain)
-            checkpoint['state_dict'] = self.plain.state_dict()
+        if any('folded' in name.split('.') for name in weights):
+            return
+        checkpoint['state_dict'] = self.fold(weights)
+        others = checkpoint.get('ema_state_dict', {})  # with the average's count of steps
+        averages = {name[7:]: others.pop(name) for name in list(others) if name[:7] == 'module.'}
+        if averages:
+            others.update({f'module.{name}': value for name, value in self.fold(averages).items()})
+
+    def fold(self, weights: dict) -> dict:
+        """The weights of the deployed model."""
+        model = copy.deepcopy(self.plain)
+        load_state_dict(model, weights)
+        switch_to_deploy(model)
+        return model.state_dict()
 
 
 def deploy(runner: Runner) -> None:

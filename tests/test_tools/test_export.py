@@ -245,7 +245,7 @@ def test_names_what_is_missing_or_folded_already(workspace, monkeypatch):
             run('--size', '32x32')
     model.backbone.switch_to_deploy()
     torch.save(dict(state_dict=model.state_dict()), 'trained.pth')
-    with pytest.raises(SystemExit, match='weights are of a deployed model'):
+    with pytest.raises(SystemExit, match='trained.pth is deployed already'):
         run()
     for wrong in (('--size', '0x32'), ('--batch', '0')):
         with pytest.raises(SystemExit, match='2'):

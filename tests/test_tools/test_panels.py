@@ -162,7 +162,7 @@ def test_images_are_scaled_to_cover_the_size_and_cropped():
     (('lkca.py', 'none', 'lkca.py'), 'lkca.py is in no known image format'),
     (('lkca.py', 'vit.pth', 'photo.png'), 'cannot load vit.pth'),
     (('head.py', 'none', 'photo.png'), 'LinearClsHead has no backbone'),
-    (('resnet.py', 'none', 'photo.png'), 'backbones DualFormer, LinGlo, LKCAViT and MCGANet'),
+    (('resnet.py', 'none', 'photo.png'), 'ResNet has none of kernels, .* no mixer of this package'),
     (('linglo.py', 'none', 'photo.png', '--what', 'kernels'),
      'linglo has no kernels; it has saliency'),
     (('linglo.py', 'none', 'photo.png', '--beside', 'vit.py', 'none'), 'linglo has no rows'),
