@@ -3,7 +3,7 @@
 #
 #     bash tools/quickstart.sh
 #
-# On 2 cores: 6 minutes and what 2 GB of downloads take, 4 once the environment exists; no compiler is
+# On 2 cores: 5 minutes and what 2 GB of downloads take, 3 once the environment exists; no compiler is
 # needed. Run again, it goes on from where it was: data are kept, an interrupted training is resumed, a
 # finished one is tested again.
 NEEDS='seg demo'
