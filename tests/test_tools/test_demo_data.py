@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -320,7 +321,7 @@ def test_wrong_numbers_end_with_the_reason(tool, tmp_path, options, message):
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch, tmp_path):
-    monkeypatch.setitem(__import__('sys').modules, 'sklearn', None)
+    monkeypatch.setitem(sys.modules, 'sklearn', None)
     with pytest.raises(ImportError, match=r'pip install "mmvisionmix\[demo\]"'):
         write_svhn(tmp_path / 'new', PICTURES)
     assert not (tmp_path / 'new').exists()

@@ -22,9 +22,9 @@ from mmvisionmix.ops.partition_attention import IMPLS
 from ..arguments import check_choice, check_heads, check_int
 from .conv_norm import ConvNorm
 
-for name in ('attend_between', 'attend_within', 'hash_partition', 'kmeans_partition', 'one_hot',
-             'partition_means', 'split_heads'):
-    torch.fx.wrap(name)
+for function in ('attend_between', 'attend_within', 'hash_partition', 'kmeans_partition', 'one_hot',
+                 'partition_means', 'split_heads'):
+    torch.fx.wrap(function)
 
 PARTITIONS = ('lsh', 'k-means')
 PATHS = ('intra', 'inter')
