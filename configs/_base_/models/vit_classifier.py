@@ -1,6 +1,6 @@
-# The paper's ViT baseline for images of 32 x 32: class token, no bias in the query, key and value
-# projections. Width, depth and heads are inferred from its parameter counts. * as in
-# lkca_classifier.py.
+# The paper's ViT baseline for images of 32 x 32. It has a class token (Section III-B-3). Width, depth
+# and heads are inferred from its parameter counts, and so are projections of queries, keys and values
+# without bias; reference [11] has this very network. * as in lkca_classifier.py.
 _base_ = './lkca_classifier.py'
 
 model = dict(
@@ -11,6 +11,6 @@ model = dict(
         img_size=32,
         patch_size=4,
         qkv_bias=False,
-        drop_path_rate=0.1),  # *
+        layer_cfgs=dict(drop_path_rate=0.1)),  # *
     neck=None,
     head=dict(type='VisionTransformerClsHead'))

@@ -20,10 +20,10 @@ from ..arguments import check_int, check_rate, is_int
 from ..layers import Foldable, PositionEmbedding
 
 
-def drop_path_rates(rate: float, depth: int) -> List[float]:
-    """Stochastic-depth rates of ``depth`` blocks, rising linearly from 0 to ``rate``."""
+def drop_path_rates(rate: float, depth: int, uniform: bool = False) -> List[float]:
+    """Stochastic-depth rates of ``depth`` blocks, ``rate`` or rising linearly from 0 to it."""
     check_rate(drop_path_rate=rate)
-    return [rate * i / max(depth - 1, 1) for i in range(depth)]
+    return [rate if uniform else rate * i / max(depth - 1, 1) for i in range(depth)]
 
 
 def _as_list(init_cfg: Union[dict, List[dict], None]) -> List[dict]:

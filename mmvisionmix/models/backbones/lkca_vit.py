@@ -90,6 +90,8 @@ class LKCAViT(BaseBackbone):
             resolution. Defaults to False.
         drop_rate (float): Dropout after the position embedding and in MLPs. Defaults to 0.
         drop_path_rate (float): Stochastic-depth rate of the last block. Defaults to 0.
+        uniform_drop_path (bool): Whether all blocks have that rate, instead of rates that rise
+            linearly from 0. Defaults to False.
         frozen_stages (int): See :class:`BaseBackbone`. Defaults to -1.
         norm_eval (bool): See :class:`BaseBackbone`. Defaults to False.
         with_cp (bool): See :class:`BaseBackbone`. Defaults to False.
@@ -128,7 +130,7 @@ class LKCAViT(BaseBackbone):
         'l': dict(img_size=64, patch_size=8), 's': {}, 'b': {}}
     arch_data = {
         **dict.fromkeys(arch_settings, dict(  # of CIFAR-10
-            num_classes=10, mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))),
+            num_classes=10, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))),
         'l': dict(num_classes=200), 's': {}, 'b': {}}
     first_conv = 'stem.projection'
     norm_before_pool = True
@@ -152,6 +154,7 @@ class LKCAViT(BaseBackbone):
                  interpolate_kernel: bool = False,
                  drop_rate: float = 0.,
                  drop_path_rate: float = 0.,
+                 uniform_drop_path: bool = False,
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
                  with_cp: bool = False,
@@ -179,7 +182,7 @@ class LKCAViT(BaseBackbone):
             raise ValueError(f'attention_layers must be between {-depth} and {depth - 1}, '
                              f'got {attention_layers}')
         attention = {i % depth for i in attention_layers}
-        rates = drop_path_rates(drop_path_rate, depth)
+        rates = drop_path_rates(drop_path_rate, depth, uniform_drop_path)
         self.stages = nn.ModuleList()
         for i in range(self.out_indices[-1] + 1):
             mixer: nn.Module
