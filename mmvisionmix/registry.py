@@ -18,7 +18,7 @@ METRICS = Registry(
     'metric', parent=MMENGINE_METRICS, scope='mmvisionmix', locations=['mmvisionmix.evaluation'])
 DATASETS = Registry(
     'dataset', parent=MMENGINE_DATASETS, scope='mmvisionmix',
-    locations=['mmvisionmix.datasets.classification'])
+    locations=['mmvisionmix.datasets.registered'])
 HOOKS = Registry(
     'hook', parent=MMENGINE_HOOKS, scope='mmvisionmix', locations=['mmvisionmix.engine'])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(

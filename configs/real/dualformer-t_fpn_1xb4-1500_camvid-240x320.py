@@ -1,0 +1,5 @@
+_base_ = './linglo-b0_fpn_1xb4-1500_camvid-240x320.py'
+
+model = dict(
+    backbone=dict(_delete_=True, type='mmvisionmix.DualFormer', arch='t'),
+    neck=dict(in_channels=[64, 128, 256, 320]))

