@@ -1,0 +1,5 @@
+_base_ = './mcganet_mask-rcnn_1xb4-1500_nuclei-256x256.py'
+
+model = dict(
+    backbone=dict(_delete_=True, type='mmvisionmix.DualFormer', arch='t'),
+    neck=dict(in_channels=[64, 128, 256, 320]))
