@@ -80,7 +80,7 @@ RANDAUGMENT = ['RandomResizedCrop', 'RandomFlip', 'RandAugment']
 ON_IMAGENET = {
     'linglo/linglo-b0_8xb128-300e_in1k': (1e-3, [*RANDAUGMENT[:2], 'RandomErasing'], 5, 300),
     'linglo/linglo-b0_8xb128-100e_in1k': (1e-3, [*RANDAUGMENT[:2], 'RandomErasing'], 3, 100),
-    'mcganet/mcganet_8xb128-300e_in1k': (1e-3, RANDAUGMENT, 5, 300),
+    'mcganet/mcganet_8xb128-300e_in1k': (1e-3, [*RANDAUGMENT, 'RandomErasing'], 5, 300),
     'dualformer/dualformer-xs_8xb128-300e_in1k': (5e-4, [*RANDAUGMENT, 'RandomErasing'], 5, 300),
 }
 load = lru_cache(maxsize=None)(Config.fromfile)
@@ -142,7 +142,7 @@ def test_config_builds_and_is_what_its_name_says(file):
 
     length = cfg.train_cfg.get('max_iters', cfg.train_cfg.get('max_epochs'))
     assert cfg.param_scheduler[-1].end == length
-    named = re.search(r'-(\d+)(k|e|x)_', recipe_name(file))
+    named = re.search(r'-(\d+)(k|e|x)[_-]', recipe_name(file))
     if named:
         assert length == int(named.group(1)) * dict(k=1000, e=1, x=12)[named.group(2)]
 
@@ -215,7 +215,7 @@ def test_networks_are_trained_on_imagenet_as_in_their_papers(name):
     assert [step.type for step in steps] == augmentation
     assert steps[0].scale == cfg.test_dataloader.dataset.pipeline[2].crop_size == 224
     assert [augment.type for augment in cfg.model.train_cfg.augments] == ['Mixup', 'CutMix']
-    assert cfg.model.head.loss.label_smooth_val == 0.1
+    assert cfg.model.head.loss.label_smooth_val == 0.1 and cfg.model.backbone.drop_path_rate
     assert (cfg.train_dataloader.sampler.type == 'RepeatAugSampler') == name.startswith('linglo')
 
 
@@ -271,10 +271,11 @@ def test_ablation_differs_in_what_it_ablates(reference, name, change):
     assert load(CONFIGS / f'{name}_in1k.py').to_dict() == expected
 
 
-def test_classifiers_that_dualformer_is_compared_with_are_trained_alike():
-    reference = load(DUALFORMER / 'dualformer-xs_8xb128-300e_in1k.py')
-    compared = [file for file in DUALFORMER.glob('*_in1k.py') if is_comparison(file)]
-    assert len(compared) == 8
+@pytest.mark.parametrize('name, count', (('dualformer/dualformer-xs', 8), ('mcganet/mcganet', 3)))
+def test_classifiers_that_a_network_is_compared_with_are_trained_alike(name, count):
+    reference = load(CONFIGS / f'{name}_8xb128-300e_in1k.py')
+    compared = [file for file in (CONFIGS / name).parent.glob('*_in1k.py') if is_comparison(file)]
+    assert len(compared) == count
     for cfg in map(load, compared):
         assert without_model(cfg) == without_model(reference)
         assert cfg.model.train_cfg == reference.model.train_cfg
