@@ -37,12 +37,13 @@ class MCGANet(PyramidBackbone):
     """MCGANet: multi-scale convolutions meet group attention, in a four-stage pyramid.
 
     From Vo et al., "Multi-scale Convolutions Meet Group Attention for Dense Prediction Tasks",
-    Section 3: patch embeddings by convolutions, depthwise from the second on, and blocks of MCGA
-    attention (Eq. 1-3) and an MLP. Maps are (B, C, H, W) throughout, channels-last. Images of any
-    size are taken: what is short of a patch is padded with zeros at the bottom and right.
+    Section 3: patch embeddings by depthwise convolutions, and blocks of MCGA attention (Eq. 1-3)
+    and an MLP. Maps are (B, C, H, W) throughout, channels-last. Images of any size are taken: what
+    is short of a patch is padded with zeros at the bottom and right.
 
-    Inferred, as the paper does not say: biases, norms after patch embeddings, and one layer norm
-    per emitted stage.
+    Departs from the paper: the first patch embedding is dense, as 32 channels are no multiple of 3.
+    Inferred, as it does not say: biases, norms after patch embeddings, and one layer norm per
+    emitted stage.
 
     Args:
         arch (str | dict): ``'base'``, the paper's only network, or a dict with the keys
