@@ -1,6 +1,6 @@
 # ImageNet in batches of 128. The MCGANet paper lists RandAugment, CutMix, Mixup and label smoothing
-# as examples of augmentations "defined by" DeiT, PVT and Swin. All three have Random Erasing too, on
-# a quarter of the images. The values are mmpretrain's for Swin; Mixup and CutMix are in the model.
+# as examples of augmentations "defined by" DeiT, PVT and Swin, which all erase a part of a quarter
+# of the images too. The values are mmpretrain's for Swin; Mixup and CutMix are in the model.
 _base_ = 'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py'
 
 train_dataloader = dict(batch_size=128)
