@@ -136,7 +136,7 @@ def similarity_sheet(subjects: Sequence[Subject], args: argparse.Namespace) -> S
     """One row of maps per network, beside the image, which is not shown twice."""
     rows: List[List[Optional[Panel]]] = []
     for subject in subjects:
-        position = position_in(args, subject.picture.shape[:2])
+        position = position_in(args.position, subject.picture.shape[:2])
         maps = block_maps(subject.backbone, subject.images)
         again = subject is not subjects[0] and np.array_equal(subject.picture, subjects[0].picture)
         rows.append([None if again else Panel('image', subject.picture, position)] + [

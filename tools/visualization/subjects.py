@@ -79,20 +79,20 @@ def add_image_options(parser: argparse.ArgumentParser, position: str, layers: st
         help="scale and crop the image to as many pixels (default: the config's, else 224 224)")
 
 
-def position_in(args: argparse.Namespace, size: Sequence[int]) -> Tuple[float, float]:
-    """The middle of the pixel at ``--position``, as parts of an image's height and width.
+def position_in(pixel: Optional[Sequence[int]], size: Sequence[int]) -> Tuple[float, float]:
+    """The middle of a pixel, as parts of an image's height and width.
 
     Args:
-        args: With the position.
+        pixel: Its row and column. Default: the image's centre.
         size: Height and width of the image in pixels.
 
     Raises:
         ValueError: If it is outside the image.
     """
     height, width = size
-    row, col = args.position or (height // 2, width // 2)
+    row, col = pixel or (height // 2, width // 2)
     if not (0 <= row < height and 0 <= col < width):
-        raise ValueError(f'--position {row} {col} is outside the image of {height} x {width}')
+        raise ValueError(f'pixel {row} {col} is outside the image of {height} x {width}')
     return (row + 0.5) / height, (col + 0.5) / width
 
 
