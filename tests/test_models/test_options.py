@@ -33,8 +33,9 @@ OPTIONS = dict(
 # to what they print, and deployed; and how far off they may be. The head is of the paper's classes.
 WITHOUT_CH = dict(encoding=None, patch_sizes=(16, 1, 1, 1), absolute_pos=True)
 COUNTS = (
-    *(('MCGANet', 'base', dict(fusion=fusion), (1280, 1000), count, None, 5e-4)
-      for fusion, count in (('separate', 10.306), ('single', 10.304))),
+    *(('MCGANet', 'base', options, (1280, 1000), count, None, 5e-4) for options, count in (
+        ({}, 10.306), (dict(fusion='single'), 10.304), (dict(share_groups=True), 9.300),
+        (dict(num_groups=16), 10.335), (dict(kernel_sizes=(3, 5, 7)), 11.941))),
     *(('DualFormer', arch, {}, 1000, count, None, 5e-4) for arch, count in (
         ('t', 5.695), ('xs', 10.863), ('s', 22.054), ('b', 75.560))),
     *(('LinGlo', arch, options, 1000, trained, deployed, 5e-4)
