@@ -86,8 +86,8 @@ def test_classifiers_have_the_parameters_of_the_papers(
 
 @pytest.mark.parametrize('name, options', (
     ('DualFormer', dict(partition='k-means')), ('DualFormer', dict(rescale=False)),
-    ('DualFormer', dict(hash_seed=1)),
-    ('DualFormer', dict(normalisation='paper')), ('LKCAViT', dict(interpolate_kernel=True))), ids=str)
+    ('DualFormer', dict(hash_seed=1)), ('DualFormer', dict(normalisation='paper')),
+    ('LKCAViT', dict(interpolate_kernel=True))), ids=str)
 def test_options_without_weights_of_their_own_change_the_outputs(name, options):
     x = torch.randn(1, 3, 160, 128)
     outs, others = run(build(name, **options).eval(), x), run(build(name).eval(), x)

@@ -1,6 +1,6 @@
-# UPerNet on XCiT-S12/16, without its class attention. Maps of one size, from four depths, are brought
-# to a pyramid. Depths, neck, synchronised norms and stochastic depth are those of XCiT's own
-# UPerNet.
+# UPerNet on XCiT-S12/16, without its class attention. Maps of one size, from four depths, are
+# brought to a pyramid. Depths, neck, synchronised norms and stochastic depth are those of XCiT's
+# own UPerNet.
 _base_ = './upernet_r50.py'
 
 model = dict(
