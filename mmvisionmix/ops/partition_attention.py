@@ -162,8 +162,7 @@ def attend_within(x: Tensor, value: Tensor, members: Tensor, rescale: bool = Tru
 
 def _over_sums(x: Tensor, members: Tensor) -> Tensor:
     """Tokens (B, h, d, N) over the sums of their partitions, E (B, h, K, N)."""
-    sums = torch.matmul(x, members.transpose(2, 3))  # (B, h, d, K)
-    return x / torch.matmul(sums, members)
+    return x / torch.matmul(torch.matmul(x, members.transpose(2, 3)), members)
 
 
 def _attend_within_head(x: Tensor, value: Tensor, members: Tensor, rescale: bool,

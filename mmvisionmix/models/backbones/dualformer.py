@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmvisionmix.registry import MODELS
 
-from ..arguments import check_int
+from ..arguments import check_choice, check_int
 from ..layers import ChannelNorm, ConvNorm, MBConv, PartitionAttention
 from .base import Stage, drop_path_rates
 from .pyramid import PreNormBlock, PyramidBackbone
@@ -189,10 +189,9 @@ class DualFormer(PyramidBackbone):
             name = f'dualformer-{arch.lower()}_8xb128-300e_in1k'
             self.pretraining_config = f'configs/dualformer/{name}'
         check_int(0, hash_seed=hash_seed)
+        check_choice(MIXINGS, mixing=mixing)
         if dims[0] < 2:
             raise ValueError(f'arch.embed_dims must start with 2 or more, got {dims}')
-        if mixing not in MIXINGS:
-            raise ValueError(f'mixing must be one of {list(MIXINGS)}, got {mixing!r}')
 
         def make_block(stage: int, index: int) -> nn.Module:
             make_attention = partial(
