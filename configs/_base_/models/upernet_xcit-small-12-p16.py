@@ -25,4 +25,6 @@ model = dict(
     neck=dict(type='Feature2Pyramid', embed_dim=384),
     decode_head=dict(in_channels=[384, 384, 384, 384]),
     auxiliary_head=dict(in_channels=384))
-find_unused_parameters = True  # the class token
+# The class token gets no gradient.
+model_wrapper_cfg = dict(
+    type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=True)
