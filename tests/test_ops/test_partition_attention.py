@@ -15,6 +15,7 @@ from mmvisionmix.ops import (
     kmeans_partition,
     one_hot,
     partition_means,
+    split_heads,
 )
 
 OPTIONS = (
@@ -78,6 +79,17 @@ def test_forms_have_the_gradients_of_the_definition(normalisation):
     for own in outs:
         for grad, want in zip(own, expected):
             assert_close(grad, want)
+
+
+def test_weights_as_printed_have_any_sign_and_size():
+    """Of Gaussian tokens, as many as in stage 3 of DualFormer-XS."""
+    torch.manual_seed(0)
+    x = torch.randn(64, 160, 14, 14)
+    tokens = split_heads(x, 8)
+    members = one_hot(hash_partition(x, draw_hash_vectors(8, 2, 20, 0)), 4, tokens)
+    weights = attend_within(tokens, torch.ones_like(tokens), members, normalisation='paper')
+    assert (weights < 0).float().mean() == pytest.approx(0.41, abs=0.005)
+    assert (weights.abs() > 100).float().mean() == pytest.approx(0.0005, abs=5e-5)
 
 
 def draw_parts(tokens=30):
