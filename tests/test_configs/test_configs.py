@@ -62,15 +62,19 @@ DUALFORMER_ABLATIONS = {
     'wo-conv-intra': dict(mixing='attention', paths=('intra', )),
     'wo-conv-inter': dict(mixing='attention', paths=('inter', )),
     'serial': dict(mixing='serial'),
+    'serial-equal': dict(mixing='serial', arch=dict(
+        embed_dims=(64, 128, 288, 344), depths=(2, 2, 4, 2), reductions=(4, 2, 1, 1),
+        mlp_ratios=(8, 8, 4, 4))),
+    'shared-partition': dict(share_partition=True),
     'k-means': dict(partition='k-means'),
 }
 DUALFORMER_SIZES = ('t', 'xs', 's', 'b')
-# The size that the others are configured after, by task.
+# The size that the others are configured after, by task, and stochastic depth of larger ones.
 DUALFORMER_TASKS = {
-    '8xb128-300e_in1k': 'xs',
-    'mask-rcnn_8xb2-1x_coco': 'xs',
-    'mask-rcnn_8xb2-ms-3x_coco': 'xs',
-    'upernet_8xb4-80k_ade20k-512x512': 's',
+    '8xb128-300e_in1k': ('xs', dict(s=0.05, b=0.3)),
+    'mask-rcnn_8xb2-1x_coco': ('xs', dict(s=0.2, b=0.4)),
+    'mask-rcnn_8xb2-ms-3x_coco': ('xs', dict(s=0.2, b=0.4)),
+    'upernet_8xb4-80k_ade20k-512x512': ('s', dict(b=0.4)),
 }
 DENSE = [file for paper in ('linglo', 'mcganet', 'dualformer')
          for file in sorted((CONFIGS / paper).glob('*.py')) if '_in1k' not in file.stem]
@@ -215,8 +219,8 @@ def test_networks_are_trained_on_imagenet_as_in_their_papers(name):
     assert [step.type for step in steps] == augmentation
     assert steps[0].scale == cfg.test_dataloader.dataset.pipeline[2].crop_size == 224
     assert [augment.type for augment in cfg.model.train_cfg.augments] == ['Mixup', 'CutMix']
-    assert cfg.model.head.loss.label_smooth_val == 0.1 and cfg.model.backbone.drop_path_rate
-    assert (cfg.train_dataloader.sampler.type == 'RepeatAugSampler') == name.startswith('linglo')
+    assert cfg.model.head.loss.label_smooth_val == 0.1
+    assert (cfg.train_dataloader.sampler.type == 'RepeatAugSampler') != name.startswith('mcganet')
 
 
 def test_learning_rate_of_dualformer_warms_up_anneals_and_cools_down():
@@ -250,12 +254,13 @@ def test_linglo_sizes_differ_in_the_network_alone(task):
 
 @pytest.mark.parametrize('task', DUALFORMER_TASKS)
 def test_dualformer_sizes_differ_in_the_network_alone(task):
-    size = DUALFORMER_TASKS[task]
+    size, rates = DUALFORMER_TASKS[task]
     reference = load(DUALFORMER / f'dualformer-{size}_{task}.py')
     for arch in DUALFORMER_SIZES if size == 'xs' else ('s', 'b'):
         cfg = load(DUALFORMER / f'dualformer-{arch}_{task}.py')
         assert without_model(cfg) == without_model(reference)
-        assert cfg.model.backbone == {**reference.model.backbone, 'arch': arch}
+        rate = dict(drop_path_rate=rates[arch]) if arch in rates else {}
+        assert cfg.model.backbone == {**reference.model.backbone, 'arch': arch, **rate}
 
 
 @pytest.mark.parametrize('reference, name, change', (
@@ -266,12 +271,13 @@ def test_dualformer_sizes_differ_in_the_network_alone(task):
 def test_ablation_differs_in_what_it_ablates(reference, name, change):
     expected = load(CONFIGS / f'{reference}_in1k.py').to_dict()
     expected['model']['backbone'].update(change)
-    if 'wo-ch_' in name:
-        expected['model']['head']['in_channels'] = 150
+    for narrower, channels in (('wo-ch_', 150), ('serial-equal_', 344)):
+        if narrower in name:
+            expected['model']['head']['in_channels'] = channels
     assert load(CONFIGS / f'{name}_in1k.py').to_dict() == expected
 
 
-@pytest.mark.parametrize('name, count', (('dualformer/dualformer-xs', 8), ('mcganet/mcganet', 3)))
+@pytest.mark.parametrize('name, count', (('dualformer/dualformer-xs', 13), ('mcganet/mcganet', 3)))
 def test_classifiers_that_a_network_is_compared_with_are_trained_alike(name, count):
     reference = load(CONFIGS / f'{name}_8xb128-300e_in1k.py')
     compared = [file for file in (CONFIGS / name).parent.glob('*_in1k.py') if is_comparison(file)]
@@ -294,10 +300,9 @@ def test_longer_schedule_differs_in_epochs_and_in_the_sizes_of_images(arch):
     changed = [
         (one['type'], other['type'])
         for one, other in zip(short['train_pipeline'], long['train_pipeline']) if one != other]
-    assert changed == [('Resize', 'RandomChoiceResize')]
+    assert changed == [('Resize', 'RandomResize')]
     resize = long['train_dataloader']['dataset']['pipeline'][2]
-    assert resize['keep_ratio']
-    assert resize['scales'] == [(1333, side) for side in range(480, 801, 32)]
+    assert resize['keep_ratio'] and resize['scale'] == [(1333, 640), (1333, 800)]
 
 
 @pytest.mark.parametrize('name, custom', (

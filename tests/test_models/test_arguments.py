@@ -39,6 +39,7 @@ OWN = dict(
         partition={"one of .*'lsh'": ('x', None)},
         paths={"one or both of .*'intra'": ((), ('x', ), 'intra', ('intra', 'x'))},
         mixing={"one of .*'serial'": ('x', None)},
+        normalisation={"one of .*'softmax'": ('x', None)},
         hash_seed={WHOLE: (-1, 1.5, 'a')}))
 STAGES = 'one value per stage'
 ARCHS = dict(

@@ -16,7 +16,8 @@ OPTIONS = dict(
         dict(paths=('inter', )), dict(paths=('inter', 'intra'), rescale=False),
         dict(mixing='serial', paths=('inter', )), dict(mixing='attention', paths=('intra', )),
         dict(partition='k-means', num_partitions=2), dict(share_partition=True),
-        dict(num_partitions=8, partition='k-means', share_partition=True)),
+        dict(num_partitions=8, partition='k-means', share_partition=True),
+        dict(normalisation='paper')),
     LKCAViT=(
         dict(interpolate_kernel=True), dict(attention_layers=(1, -1), num_heads=4),
         dict(impl='conv'), dict(impl='gemm'), dict(impl='spectral')),
@@ -86,7 +87,8 @@ def test_classifiers_have_the_parameters_of_the_papers(
 
 @pytest.mark.parametrize('name, options', (
     ('DualFormer', dict(partition='k-means')), ('DualFormer', dict(rescale=False)),
-    ('DualFormer', dict(hash_seed=1)), ('LKCAViT', dict(interpolate_kernel=True))), ids=str)
+    ('DualFormer', dict(hash_seed=1)), ('DualFormer', dict(normalisation='paper')),
+    ('LKCAViT', dict(interpolate_kernel=True))), ids=str)
 def test_options_without_weights_of_their_own_change_the_outputs(name, options):
     x = torch.randn(1, 3, 160, 128)
     outs, others = run(build(name, **options).eval(), x), run(build(name).eval(), x)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmvisionmix.registry import MODELS
 
-from ..arguments import check_int
+from ..arguments import check_choice, check_int
 from ..layers import ChannelNorm, ConvNorm, MBConv, PartitionAttention
 from .base import Stage, drop_path_rates
 from .pyramid import PreNormBlock, PyramidBackbone
@@ -24,7 +24,7 @@ class DualMixer(BaseModule):
         make_attention (Callable): ``make_attention(channels)`` makes partition attention.
         mixing (str): ``'parallel'``: as above. ``'serial'``: attention after convolution, both on
             all channels, the convolution without expansion. ``'attention'``: attention alone, on
-            all channels. Defaults to ``'parallel'``.
+            all channels. Defaults to ``'parallel'``. The projection after each is inferred.
         norm_cfg (dict): Config of the batch norms. Defaults to ``dict(type='BN')``.
 
     Raises:
@@ -87,7 +87,8 @@ class DualFormer(PyramidBackbone):
     encoding.
 
     Inferred, as the paper does not say: the ratios of MLPs, from parameter counts, the number of
-    heads, and one layer norm per emitted stage.
+    heads, the projection of both paths, and one layer norm per emitted stage; see
+    :class:`PartitionAttention` for the rest.
 
     Args:
         arch (str | dict): ``'t'``, ``'xs'``, ``'s'`` or ``'b'`` of Table 1, or a dict with the keys
@@ -109,6 +110,8 @@ class DualFormer(PyramidBackbone):
             normalised, as classifiers want, instead of normalised maps. Defaults to False.
         impl (str): Form of the attention, see :class:`PartitionAttention`. Defaults to
             ``'auto'``.
+        normalisation (str): ``'softmax'``, or ``'paper'`` for study, see
+            :class:`PartitionAttention`. Defaults to ``'softmax'``.
         hash_seed (int): What the hash vectors of the first block are drawn from; each block after
             it adds one. Defaults to 0.
         norm_cfg (dict): Config of the batch norms. Defaults to ``dict(type='BN')``.
@@ -167,6 +170,7 @@ class DualFormer(PyramidBackbone):
                  mixing: str = 'parallel',
                  gap_before_norm: bool = False,
                  impl: str = 'auto',
+                 normalisation: str = 'softmax',
                  hash_seed: int = 0,
                  norm_cfg: Optional[dict] = None,
                  drop_rate: float = 0.,
@@ -185,17 +189,17 @@ class DualFormer(PyramidBackbone):
             name = f'dualformer-{arch.lower()}_8xb128-300e_in1k'
             self.pretraining_config = f'configs/dualformer/{name}'
         check_int(0, hash_seed=hash_seed)
+        check_choice(MIXINGS, mixing=mixing)
         if dims[0] < 2:
             raise ValueError(f'arch.embed_dims must start with 2 or more, got {dims}')
-        if mixing not in MIXINGS:
-            raise ValueError(f'mixing must be one of {list(MIXINGS)}, got {mixing!r}')
 
         def make_block(stage: int, index: int) -> nn.Module:
             make_attention = partial(
                 PartitionAttention, num_heads=num_heads, num_partitions=num_partitions,
                 partition=partition, share_partition=share_partition, paths=paths,
                 rescale=rescale, reduction=settings['reductions'][stage],
-                hash_seed=hash_seed + index, impl=impl, norm_cfg=norm_cfg)
+                hash_seed=hash_seed + index, impl=impl, normalisation=normalisation,
+                norm_cfg=norm_cfg)
             mixer = DualMixer(dims[stage], make_attention, mixing, norm_cfg)
             return PreNormBlock(
                 dims[stage], mixer, settings['mlp_ratios'][stage], drop_rate, rates[index])
