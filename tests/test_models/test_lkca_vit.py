@@ -34,6 +34,14 @@ def test_kernels_start_at_zero_and_learn():
         optimizer.step()
 
 
+def test_kernels_may_start_like_those_of_convolutions():
+    torch.manual_seed(0)
+    kernel = LKCAViT(ARCH, 256, 4, kernel_init='conv').stages[0].mixer.kernel
+    conv = torch.nn.Conv2d(1, 1, kernel.shape).weight
+    assert kernel.std().item() == pytest.approx(conv.std().item(), rel=0.02)
+    assert kernel.abs().max().item() == pytest.approx(conv.abs().max().item(), rel=0.01)
+
+
 @pytest.mark.parametrize('deployed', (False, True))
 @pytest.mark.parametrize('interpolate', (False, True))
 @pytest.mark.parametrize('size', ((48, 48), (16, 56)))

@@ -19,6 +19,7 @@ OPTIONS = dict(
         dict(num_partitions=8, partition='k-means', share_partition=True)),
     LKCAViT=(
         dict(interpolate_kernel=True), dict(attention_layers=(1, -1), num_heads=4),
+        dict(out_proj=False, attention_layers=(1, ), num_heads=4), dict(kernel_init='conv'),
         dict(impl='conv'), dict(impl='gemm'), dict(impl='spectral')),
     LinGlo=(
         dict(layout='cchh'), dict(layout='chhh'), dict(attention='dot-product'),
