@@ -1,6 +1,7 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+import torch
 from mmengine.logging import MMLogger
 from mmseg.evaluation import IoUMetric
 from torch import Tensor
@@ -10,13 +11,15 @@ from mmvisionmix.registry import METRICS
 Areas = Tuple[Tensor, Tensor, Tensor, Tensor]  # intersection, union, prediction, label
 
 
-def top_k_ious(areas: List[Areas], top_k: int) -> Tuple[Tensor, List[int]]:
+def top_k_ious(areas: List[Areas], top_k: int,
+               among: Optional[Sequence[int]] = None) -> Tuple[Tensor, List[int]]:
     """Finds the classes that a model segments best.
 
     Args:
         areas (list[tuple[Tensor, ...]]): Per image, what ``IoUMetric.intersect_and_union`` returns:
             pixels per class of intersection, union, prediction and label, each ``(C, )``.
         top_k (int): Number of classes.
+        among (Sequence[int], optional): Classes to choose from. Defaults to all.
 
     Returns:
         tuple[Tensor, list[int]]: IoUs over all images, between 0 and 1, descending, and their
@@ -25,6 +28,8 @@ def top_k_ious(areas: List[Areas], top_k: int) -> Tuple[Tensor, List[int]]:
     intersection = sum(area[0] for area in areas)
     union = sum(area[1] for area in areas)
     present = union.nonzero().flatten()
+    if among is not None:
+        present = present[torch.isin(present, present.new_tensor(among))]
     ious, order = (intersection[present] / union[present]).sort(descending=True, stable=True)
     return ious[:top_k], present[order[:top_k]].tolist()
 
@@ -39,22 +44,36 @@ class TopKIoUMetric(IoUMetric):
     Two models may be measured on different classes. Compare it with nothing but itself; the mean
     over all classes stands beside it as ``mIoU``.
 
+    The paper may also mean ten fixed classes, the same for all models, which it does not name:
+    ``classes`` takes such.
+
     A class that occurs neither in labels nor in predictions has no IoU and drops out, whatever
     ``nan_to_num`` says; one that is predicted but never there has an IoU of 0, as in ``mIoU``.
 
     Args:
         top_k (int): Number of classes to average over. Defaults to 10.
+        classes (Sequence[str], optional): Names of the classes to average over instead. Defaults
+            to None.
         **kwargs: Arguments of ``IoUMetric``.
 
     Raises:
-        ValueError: If ``top_k`` is not positive.
+        ValueError: If ``top_k`` is not positive, or ``classes`` is empty; with the first batch, if
+            the data set has no class of such a name.
     """
 
-    def __init__(self, top_k: int = 10, **kwargs: Any) -> None:
+    def __init__(self, top_k: int = 10, classes: Optional[Sequence[str]] = None,
+                 **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if top_k < 1:
-            raise ValueError(f'top_k must be positive, got {top_k}')
-        self.top_k = top_k
+        self.top_k = top_k if classes is None else len(set(classes))
+        self.classes = classes
+        self.name = f'mIoU_{"top" if classes is None else "fixed"}{self.top_k}'
+        if self.top_k < 1:
+            raise ValueError(f'top_k must be positive, got {self.top_k}')
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Takes a batch as ``IoUMetric`` does, unless the data set lacks one of the classes."""
+        self._fixed_classes()
+        super().process(data_batch, data_samples)
 
     def compute_metrics(self, results: List[Areas]) -> Dict[str, float]:
         """Computes the metrics over all images, those of all processes included.
@@ -64,15 +83,23 @@ class TopKIoUMetric(IoUMetric):
 
         Returns:
             dict[str, float]: What IoUMetric returns, ``aAcc``, ``mIoU`` and ``mAcc`` by default,
-            and ``mIoU_top{k}``, all in percent; nothing with ``format_only``.
+            and ``mIoU_top{k}``, or ``mIoU_fixed{k}`` of ``classes``, all in percent; nothing with
+            ``format_only``.
         """
         metrics = super().compute_metrics(results)
         if self.format_only:
             return metrics
-        ious, classes = top_k_ious(results, self.top_k)
+        ious, classes = top_k_ious(results, self.top_k, self._fixed_classes())
         self._log(ious, classes)
-        metrics[f'mIoU_top{self.top_k}'] = round(100 * ious.mean().item(), 2)
+        metrics[self.name] = round(100 * ious.mean().item(), 2)
         return metrics
+
+    def _fixed_classes(self) -> Optional[List[int]]:
+        names = list(self.dataset_meta['classes'])
+        unknown = sorted(set(self.classes or ()) - set(names))
+        if unknown:
+            raise ValueError(f'classes must be among those of the data set, {names}, got {unknown}')
+        return None if self.classes is None else [names.index(name) for name in self.classes]
 
     def _log(self, ious: Tensor, classes: List[int]) -> None:
         """Names the classes and, where they are fewer than asked for, says so."""
@@ -80,4 +107,4 @@ class TopKIoUMetric(IoUMetric):
         best = ', '.join(f'{names[i]} {100 * iou:.2f}' for i, iou in zip(classes, ious.tolist()))
         short = ', as no other is present' if len(classes) < self.top_k else ''
         MMLogger.get_current_instance().info(
-            f'mIoU_top{self.top_k} is the mean of {len(classes)} classes{short}: {best}')
+            f'{self.name} is the mean of {len(classes)} classes{short}: {best}')

@@ -1,6 +1,6 @@
-# A second reading of the paper's 100 epochs. The public recipe of its reference [11] has all values that
-# the paper states; its "repeated augmentation 3" repeats no image within a batch, and makes an epoch of
-# three passes over the data. 100 such epochs are 300 passes, 30 of them warm-up.
+# A second reading of the paper's 100 epochs. The public recipe of its reference [11] has all values
+# that the paper states. Its "repeated augmentation 3" repeats no image: it makes an epoch of three
+# passes over the data. 100 such epochs are 300 passes, 30 of them warm-up. * as there.
 _base_ = './classification_100e.py'
 
 param_scheduler = [

@@ -101,7 +101,7 @@ class LargeKernelAttention(Foldable):
 
     def fold(self) -> Optional[nn.Linear]:
         """Both projections as one, if there are two."""
-        if not are_plain(self.value, self.proj):
+        if not isinstance(self.proj, nn.Linear) or not are_plain(self.value, self.proj):
             return None
         dims = self.proj.out_features
         folded = nn.Linear(dims, dims, device='meta')
