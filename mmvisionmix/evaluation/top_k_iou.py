@@ -11,15 +11,14 @@ from mmvisionmix.registry import METRICS
 Areas = Tuple[Tensor, Tensor, Tensor, Tensor]  # intersection, union, prediction, label
 
 
-def top_k_ious(areas: List[Areas], top_k: int,
-               among: Optional[Sequence[int]] = None) -> Tuple[Tensor, List[int]]:
+def top_k_ious(areas: List[Areas], top_k: int, among: List[int]) -> Tuple[Tensor, List[int]]:
     """Finds the classes that a model segments best.
 
     Args:
         areas (list[tuple[Tensor, ...]]): Per image, what ``IoUMetric.intersect_and_union`` returns:
             pixels per class of intersection, union, prediction and label, each ``(C, )``.
         top_k (int): Number of classes.
-        among (Sequence[int], optional): Classes to choose from. Defaults to all.
+        among (list[int]): Classes to choose from.
 
     Returns:
         tuple[Tensor, list[int]]: IoUs over all images, between 0 and 1, descending, and their
@@ -27,9 +26,7 @@ def top_k_ious(areas: List[Areas], top_k: int,
     """
     intersection = sum(area[0] for area in areas)
     union = sum(area[1] for area in areas)
-    present = union.nonzero().flatten()
-    if among is not None:
-        present = present[torch.isin(present, present.new_tensor(among))]
+    present = torch.tensor([i for i in among if union[i] > 0], dtype=torch.long)
     ious, order = (intersection[present] / union[present]).sort(descending=True, stable=True)
     return ious[:top_k], present[order[:top_k]].tolist()
 
@@ -44,16 +41,13 @@ class TopKIoUMetric(IoUMetric):
     Two models may be measured on different classes. Compare it with nothing but itself; the mean
     over all classes stands beside it as ``mIoU``.
 
-    The paper may also mean ten fixed classes, the same for all models, which it does not name:
-    ``classes`` takes such.
-
     A class that occurs neither in labels nor in predictions has no IoU and drops out, whatever
     ``nan_to_num`` says; one that is predicted but never there has an IoU of 0, as in ``mIoU``.
 
     Args:
         top_k (int): Number of classes to average over. Defaults to 10.
-        classes (Sequence[str], optional): Names of the classes to average over instead. Defaults
-            to None.
+        classes (Sequence[str], optional): Names of fixed classes to average over instead, should
+            the paper mean such; it names none. Defaults to None.
         **kwargs: Arguments of ``IoUMetric``.
 
     Raises:
@@ -72,7 +66,7 @@ class TopKIoUMetric(IoUMetric):
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Takes a batch as ``IoUMetric`` does, unless the data set lacks one of the classes."""
-        self._fixed_classes()
+        self._candidates()
         super().process(data_batch, data_samples)
 
     def compute_metrics(self, results: List[Areas]) -> Dict[str, float]:
@@ -83,23 +77,23 @@ class TopKIoUMetric(IoUMetric):
 
         Returns:
             dict[str, float]: What IoUMetric returns, ``aAcc``, ``mIoU`` and ``mAcc`` by default,
-            and ``mIoU_top{k}``, or ``mIoU_fixed{k}`` of ``classes``, all in percent; nothing with
-            ``format_only``.
+            and ``mIoU_top{k}`` or ``mIoU_fixed{k}``, all in percent; nothing with ``format_only``.
         """
         metrics = super().compute_metrics(results)
         if self.format_only:
             return metrics
-        ious, classes = top_k_ious(results, self.top_k, self._fixed_classes())
+        ious, classes = top_k_ious(results, self.top_k, self._candidates())
         self._log(ious, classes)
         metrics[self.name] = round(100 * ious.mean().item(), 2)
         return metrics
 
-    def _fixed_classes(self) -> Optional[List[int]]:
-        names = list(self.dataset_meta['classes'])
-        unknown = sorted(set(self.classes or ()) - set(names))
+    def _candidates(self) -> List[int]:
+        names = self.dataset_meta['classes']
+        wanted = names if self.classes is None else self.classes
+        unknown = sorted(set(wanted) - set(names))
         if unknown:
             raise ValueError(f'classes must be among those of the data set, {names}, got {unknown}')
-        return None if self.classes is None else [names.index(name) for name in self.classes]
+        return [i for i, name in enumerate(names) if name in wanted]
 
     def _log(self, ious: Tensor, classes: List[int]) -> None:
         """Names the classes and, where they are fewer than asked for, says so."""

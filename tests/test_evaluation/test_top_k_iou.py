@@ -92,7 +92,7 @@ def test_classes_may_be_fixed(log):
 
 @pytest.mark.parametrize('wrong, message', (
     (dict(top_k=0), 'top_k must be positive, got 0'), (dict(classes=()), 'positive, got 0'),
-    (dict(classes=('sky', 'sea')), r"must be among .*'lake'\], got \['sea'\]")))
+    (dict(classes=('sky', 'sea')), r"must be among .*'lake'\), got \['sea'\]")))
 def test_numbers_and_names_of_classes_that_cannot_be_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         evaluate(**wrong)

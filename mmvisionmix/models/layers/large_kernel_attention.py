@@ -24,8 +24,7 @@ class LargeKernelAttention(Foldable):
     receives its first gradient after the first step.
 
     Inferred: that the value projection has no bias, and the output projection, which Algorithms 1
-    and 2 do not print. The paper's parameter counts fit with it, and as well without it if every
-    third block keeps self-attention; see docs/lkca.md.
+    and 2 do not print and the paper's parameter counts do not settle; see docs/lkca.md.
 
     A checkpoint trained on another grid loads: its kernel is fitted to this one. Mixing acts on
     positions and the projections on channels, so that they commute: A (X V) P = A X (V P), and
@@ -42,9 +41,8 @@ class LargeKernelAttention(Foldable):
             Defaults to False.
         out_proj (bool): Whether a linear layer follows the mixing product. Defaults to True.
         kernel_init (str): How the kernel starts: ``'zero'`` as in Algorithms 1 and 2, or ``'conv'``
-            "akin to the initialization of convolutional kernels" (Section III-B-1), which is
-            PyTorch's: uniform, within one over the root of the kernel's size. Defaults to
-            ``'zero'``.
+            "akin to the initialization of convolutional kernels" (Section III-B-1), PyTorch's:
+            uniform, within one over the root of the kernel's size. Defaults to ``'zero'``.
         init_cfg (dict, optional): Initialisation config. Defaults to None.
 
     Raises:
