@@ -108,7 +108,7 @@ def _count(model: str, scope: str, size: Tuple[int, int], counting: str,
            deployed: bool, device: str) -> Complexity:
     config = ConfigDict(ast.literal_eval(model))
     with DefaultScope.overwrite_default_scope(scope):
-        kind = MODELS.get(config.backbone.type)
+        kind = MODELS.get(config.get('backbone', config).type)  # timm's networks have no backbone
         own = isinstance(kind, type) and issubclass(kind, BaseBackbone)
         impls = kind.counted_impls if own else {}
         if impls:

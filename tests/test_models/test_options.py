@@ -20,6 +20,7 @@ OPTIONS = dict(
         dict(normalisation='paper')),
     LKCAViT=(
         dict(interpolate_kernel=True), dict(attention_layers=(1, -1), num_heads=4),
+        dict(out_proj=False, attention_layers=(1, ), num_heads=4), dict(kernel_init='conv'),
         dict(impl='conv'), dict(impl='gemm'), dict(impl='spectral')),
     LinGlo=(
         dict(layout='cchh'), dict(layout='chhh'), dict(attention='dot-product'),

@@ -11,7 +11,8 @@ from ..arguments import check_heads
 class SelfAttention(BaseModule):
     """Multi-head softmax attention, the mixer that the others replace.
 
-    Queries, keys and values are projected without bias, as in the ViT baseline of the LKCA paper.
+    Queries, keys and values are projected without bias and outputs with one: inferred from the
+    parameter counts of the LKCA paper's ViT.
 
     Args:
         embed_dims (int): Number of channels C.

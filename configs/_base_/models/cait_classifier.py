@@ -1,0 +1,18 @@
+# timm's CaiT for images of 32 x 32. Nothing but the published parameters tells its width and depth;
+# the MLP ratio of 2 is that of the paper's reference [11].
+_base_ = './lkca_classifier.py'
+
+model = dict(
+    _delete_=True,
+    type='TimmClassifier',
+    model_name='cait_xxs24_224',
+    num_classes=10,
+    img_size=32,
+    patch_size=4,
+    embed_dim=96,
+    depth=11,
+    mlp_ratio=2,
+    mlp_ratio_token_only=2,
+    drop_path_rate=0.1,
+    loss={{_base_.model.head.loss}},
+    train_cfg={{_base_.model.train_cfg}})
