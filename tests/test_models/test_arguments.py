@@ -32,14 +32,15 @@ OWN = dict(
     MCGANet=dict(
         num_groups={WHOLE: (0, -1, 1.5, 'a')},
         kernel_sizes={'must be odd': ((), (2, ), 3, (3, 4)), WHOLE: ((-1, ), ('a', ), 0)},
-        fusion={"one of .*'single'": ('x', None)}),
+        fusion={"one of .*'single'": ('x', None)},
+        encoding={"one of .*'rp-cpe'": ('x', 3)}),
     DualFormer=dict(
         num_heads={WHOLE: (0, -1, 'a'), 'multiple of num_heads': (3, )},
         num_partitions={WHOLE: (0, -4, 2.5, 'a'), '2, 4, 8': (1, 3, 6)},
         partition={"one of .*'lsh'": ('x', None)},
         paths={"one or both of .*'intra'": ((), ('x', ), 'intra', ('intra', 'x'))},
         mixing={"one of .*'serial'": ('x', None)},
-        hash_seed={WHOLE: (-1, 1.5, 'a')}))
+        hash_seed={WHOLE: (-1, 1.5, 'a')}, encoding={"one of .*'rp-cpe'": ('x', 3)}))
 STAGES = 'one value per stage'
 ARCHS = dict(
     LKCAViT=dict(

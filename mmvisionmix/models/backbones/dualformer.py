@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mmvisionmix.registry import MODELS
 
 from ..arguments import check_int
-from ..layers import ChannelNorm, ConvNorm, MBConv, PartitionAttention
+from ..layers import ChannelNorm, ConvNorm, MBConv, PartitionAttention, make_encoding
 from .base import Stage, drop_path_rates
 from .pyramid import PreNormBlock, PyramidBackbone
 
@@ -105,6 +105,9 @@ class DualFormer(PyramidBackbone):
         rescale (bool): See :class:`PartitionAttention`. Defaults to True.
         mixing (str): ``'parallel'``, ``'serial'`` or ``'attention'``, see :class:`DualMixer`, and
             Table 5. Defaults to ``'parallel'``.
+        encoding (str, optional): Convolutions between the layers of the feed-forward networks:
+            ``'cpe'``, ``'r-cpe'``, ``'p-cpe'`` or ``'rp-cpe'``, see
+            :class:`ConditionalPositionalEncoding`; none in the paper. Defaults to None.
         gap_before_norm (bool): Whether to emit vectors (B, C), averages over positions and then
             normalised, as classifiers want, instead of normalised maps. Defaults to False.
         impl (str): Form of the attention, see :class:`PartitionAttention`. Defaults to
@@ -165,6 +168,7 @@ class DualFormer(PyramidBackbone):
                  paths: Sequence[str] = ('intra', 'inter'),
                  rescale: bool = True,
                  mixing: str = 'parallel',
+                 encoding: Optional[str] = None,
                  gap_before_norm: bool = False,
                  impl: str = 'auto',
                  hash_seed: int = 0,
@@ -197,8 +201,9 @@ class DualFormer(PyramidBackbone):
                 rescale=rescale, reduction=settings['reductions'][stage],
                 hash_seed=hash_seed + index, impl=impl, norm_cfg=norm_cfg)
             mixer = DualMixer(dims[stage], make_attention, mixing, norm_cfg)
-            return PreNormBlock(
-                dims[stage], mixer, settings['mlp_ratios'][stage], drop_rate, rates[index])
+            ratio = settings['mlp_ratios'][stage]
+            local = make_encoding(encoding, dims[stage] * ratio, norm_cfg, impl)
+            return PreNormBlock(dims[stage], mixer, ratio, drop_rate, rates[index], local)
 
         def make_downsample(stage: int) -> nn.Module:
             if stage == 0:
