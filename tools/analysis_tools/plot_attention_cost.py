@@ -3,7 +3,7 @@
 
     python tools/analysis_tools/plot_attention_cost.py --out attention_cost.png
     python tools/analysis_tools/plot_attention_cost.py --sizes 224 384 --batch 4 --json cost.json
-    python tools/analysis_tools/plot_attention_cost.py --device cuda --budget 24    # as in the paper
+    python tools/analysis_tools/plot_attention_cost.py --device cuda --budget 24
     python tools/analysis_tools/plot_attention_cost.py --draw cost.json
 
 The networks are deployed. Latency is the median over rounds in which all take their turn; memory is

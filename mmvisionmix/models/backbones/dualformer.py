@@ -105,9 +105,7 @@ class DualFormer(PyramidBackbone):
         rescale (bool): See :class:`PartitionAttention`. Defaults to True.
         mixing (str): ``'parallel'``, ``'serial'`` or ``'attention'``, see :class:`DualMixer`, and
             Table 5. Defaults to ``'parallel'``.
-        encoding (str, optional): Convolutions between the layers of the feed-forward networks:
-            ``'cpe'``, ``'r-cpe'``, ``'p-cpe'`` or ``'rp-cpe'``, see
-            :class:`ConditionalPositionalEncoding`; none in the paper. Defaults to None.
+        encoding (str, optional): See :class:`LinGlo`; the paper has none. Defaults to None.
         gap_before_norm (bool): Whether to emit vectors (B, C), averages over positions and then
             normalised, as classifiers want, instead of normalised maps. Defaults to False.
         impl (str): Form of the attention, see :class:`PartitionAttention`. Defaults to

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmvisionmix.registry import MODELS
 
-from ..arguments import check_int, check_rate, check_size
+from ..arguments import check_choice, check_int, check_rate, check_size
 from ..layers import (
     ConditionalPositionalEncoding,
     ConvFFN,
@@ -320,8 +320,7 @@ class LinGlo(BaseBackbone):
                        patch_sizes: Optional[Sequence[int]]) -> None:
         if not isinstance(layout, str) or len(layout) != num_stages or set(layout) - set('ch'):
             raise ValueError(f"layout must have {num_stages} letters, 'c' or 'h', got {layout!r}")
-        if attention not in ('key-only', 'dot-product'):
-            raise ValueError(f"attention must be 'key-only' or 'dot-product', got {attention!r}")
+        check_choice(('key-only', 'dot-product'), attention=attention)
         if patch_sizes is None:
             return
         check_int(patch_sizes=patch_sizes)

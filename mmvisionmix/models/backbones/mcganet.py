@@ -56,9 +56,7 @@ class MCGANet(PyramidBackbone):
         qkv_bias (bool): See :class:`GroupAttention`. Defaults to True.
         share_groups (bool): See :class:`GroupAttention`. Defaults to False.
         fusion (str): See :class:`GroupAttention`. Defaults to ``'separate'``.
-        encoding (str, optional): Convolutions between the layers of MLPs:
-            ``'cpe'``, ``'r-cpe'``, ``'p-cpe'`` or ``'rp-cpe'``, see
-            :class:`ConditionalPositionalEncoding`; none in the paper. Defaults to None.
+        encoding (str, optional): See :class:`LinGlo`; the paper has none. Defaults to None.
         gap_before_norm (bool): Whether to emit vectors (B, C), averages over positions and then
             normalised, as classifiers want, instead of normalised maps. Defaults to False.
         impl (str): Form of the attention, see :class:`GroupAttention`. Defaults to ``'auto'``.

@@ -139,14 +139,7 @@ def _track(norm: Any, mean: Tensor, var: Tensor, count: int) -> None:
 
 def make_encoding(encoding: Optional[str], channels: int, norm_cfg: Optional[dict] = None,
                   impl: str = 'auto') -> Optional[ConditionalPositionalEncoding]:
-    """Makes the encoding of a name in :data:`ENCODINGS`; None if there is to be none.
-
-    Args:
-        encoding (str, optional): The name.
-        channels (int): Number of channels.
-        norm_cfg (dict, optional): Config of the norms. Defaults to None: batch norms.
-        impl (str): Form of a network's mixers; ``'literal'`` is also that of the encoding, and
-            any other leaves it ``'auto'``. Defaults to ``'auto'``.
+    """Makes the encoding of a name in :data:`ENCODINGS`, in a network of form ``impl``, or None.
 
     Raises:
         ValueError: If there is no such name.
