@@ -186,7 +186,7 @@ class LinGlo(BaseBackbone):
         'b2': dict(  # 25.97M, 25.16M; 5.04G
             embed_dims=(64, 128, 320, 512), depths=(3, 5, 9, 3), num_heads=(1, 2, 5, 8),
             mlp_ratios=(8, 8, 4, 4)),
-        'w/o-ch': dict(  # 3.92M, without encodings and with its patches
+        'w/o-ch': dict(  # 3.92M, without encodings and with its patches; MLP ratios inferred
             embed_dims=(150, 150, 150, 150), depths=(2, 3, 3, 2), num_heads=(3, 3, 3, 3),
             mlp_ratios=(8, 8, 4, 4)),
     }
