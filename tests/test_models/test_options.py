@@ -17,7 +17,7 @@ OPTIONS = dict(
         dict(mixing='serial', paths=('inter', )), dict(mixing='attention', paths=('intra', )),
         dict(partition='k-means', num_partitions=2), dict(share_partition=True),
         dict(num_partitions=8, partition='k-means', share_partition=True),
-        dict(normalisation='paper')),
+        dict(normalisation='paper'), dict(encoding='rp-cpe')),
     LKCAViT=(
         dict(interpolate_kernel=True), dict(attention_layers=(1, -1), num_heads=4),
         dict(out_proj=False, attention_layers=(1, ), num_heads=4), dict(kernel_init='conv'),
@@ -30,7 +30,7 @@ OPTIONS = dict(
     MCGANet=(
         dict(num_groups=3), dict(kernel_sizes=(7, )), dict(kernel_sizes=(1, 3, 5), num_groups=2),
         dict(qkv_bias=False), dict(share_groups=True), dict(fusion='single'),
-        dict(fusion='single', share_groups=True, qkv_bias=False)))
+        dict(fusion='single', share_groups=True, qkv_bias=False), dict(encoding='rp-cpe')))
 # Millions of parameters of classifiers as trained, as the papers print them or as they were fitted
 # to what they print, and deployed; and how far off they may be. The head is of the paper's classes.
 WITHOUT_CH = dict(encoding=None, patch_sizes=(16, 1, 1, 1), absolute_pos=True)

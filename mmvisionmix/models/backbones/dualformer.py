@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mmvisionmix.registry import MODELS
 
 from ..arguments import check_choice, check_int
-from ..layers import ChannelNorm, ConvNorm, MBConv, PartitionAttention
+from ..layers import ChannelNorm, ConvNorm, MBConv, PartitionAttention, make_encoding
 from .base import Stage, drop_path_rates
 from .pyramid import PreNormBlock, PyramidBackbone
 
@@ -106,6 +106,7 @@ class DualFormer(PyramidBackbone):
         rescale (bool): See :class:`PartitionAttention`. Defaults to True.
         mixing (str): ``'parallel'``, ``'serial'`` or ``'attention'``, see :class:`DualMixer`, and
             Table 5. Defaults to ``'parallel'``.
+        encoding (str, optional): See :class:`LinGlo`; the paper has none. Defaults to None.
         gap_before_norm (bool): Whether to emit vectors (B, C), averages over positions and then
             normalised, as classifiers want, instead of normalised maps. Defaults to False.
         impl (str): Form of the attention, see :class:`PartitionAttention`. Defaults to
@@ -168,6 +169,7 @@ class DualFormer(PyramidBackbone):
                  paths: Sequence[str] = ('intra', 'inter'),
                  rescale: bool = True,
                  mixing: str = 'parallel',
+                 encoding: Optional[str] = None,
                  gap_before_norm: bool = False,
                  impl: str = 'auto',
                  normalisation: str = 'softmax',
@@ -201,8 +203,9 @@ class DualFormer(PyramidBackbone):
                 hash_seed=hash_seed + index, impl=impl, normalisation=normalisation,
                 norm_cfg=norm_cfg)
             mixer = DualMixer(dims[stage], make_attention, mixing, norm_cfg)
-            return PreNormBlock(
-                dims[stage], mixer, settings['mlp_ratios'][stage], drop_rate, rates[index])
+            ratio = settings['mlp_ratios'][stage]
+            local = make_encoding(encoding, dims[stage] * ratio, norm_cfg, impl)
+            return PreNormBlock(dims[stage], mixer, ratio, drop_rate, rates[index], local)
 
         def make_downsample(stage: int) -> nn.Module:
             if stage == 0:

@@ -1,12 +1,12 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-from typing import List, Sequence, Union
+from typing import List, Optional, Sequence, Union
 
 from mmcv.cnn.bricks.transformer import AdaptivePadding
 from torch import nn
 
 from mmvisionmix.registry import MODELS
 
-from ..layers import ChannelNorm, GroupAttention
+from ..layers import ChannelNorm, GroupAttention, make_encoding
 from .base import Stage, drop_path_rates
 from .pyramid import PreNormBlock, PyramidBackbone
 
@@ -57,13 +57,14 @@ class MCGANet(PyramidBackbone):
         qkv_bias (bool): See :class:`GroupAttention`. Defaults to True.
         share_groups (bool): See :class:`GroupAttention`. Defaults to False.
         fusion (str): See :class:`GroupAttention`. Defaults to ``'separate'``.
+        encoding (str, optional): See :class:`LinGlo`; the paper has none. Defaults to None.
         gap_before_norm (bool): Whether to emit vectors (B, C), averages over positions and then
             normalised, as classifiers want, instead of normalised maps. Defaults to False.
         impl (str): Form of the attention, see :class:`GroupAttention`. Defaults to ``'auto'``.
         drop_rate (float): Dropout in MLPs. Defaults to 0.
         drop_path_rate (float): Stochastic-depth rate of the last block. Defaults to 0.
         frozen_stages (int): See :class:`BaseBackbone`. Defaults to -1.
-        norm_eval (bool): See :class:`BaseBackbone`; there are no batch norms. Defaults to False.
+        norm_eval (bool): See :class:`BaseBackbone`; encodings have batch norms. Defaults to False.
         with_cp (bool): See :class:`BaseBackbone`. Defaults to False.
         init_cfg (dict | list[dict], optional): See :class:`BaseBackbone`. Defaults to truncated
             normal linear layers and convolutions with a standard deviation of 0.02.
@@ -105,6 +106,7 @@ class MCGANet(PyramidBackbone):
                  qkv_bias: bool = True,
                  share_groups: bool = False,
                  fusion: str = 'separate',
+                 encoding: Optional[str] = None,
                  gap_before_norm: bool = False,
                  impl: str = 'auto',
                  drop_rate: float = 0.,
@@ -127,8 +129,9 @@ class MCGANet(PyramidBackbone):
             attention = GroupAttention(
                 dims[stage], settings['num_heads'][stage], num_groups, kernel_sizes, qkv_bias,
                 share_groups, fusion, impl)
-            return PreNormBlock(
-                dims[stage], attention, settings['mlp_ratios'][stage], drop_rate, rate)
+            ratio = settings['mlp_ratios'][stage]
+            local = make_encoding(encoding, dims[stage] * ratio, impl=impl)
+            return PreNormBlock(dims[stage], attention, ratio, drop_rate, rate, local)
 
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
         self.stem = PatchEmbedding(in_channels, dims[0], 4)

@@ -19,6 +19,7 @@ from mmvisionmix.ops import (
     propagate_groups,
 )
 from mmvisionmix.ops.group_attention import IMPLS
+from mmvisionmix.registry import MODELS
 
 from ..arguments import check_choice, check_heads, check_int
 from .foldable import Foldable, are_plain
@@ -41,6 +42,7 @@ class GroupAttentionMaps(NamedTuple):
     propagation: Tensor
 
 
+@MODELS.register_module()
 class GroupAttention(Foldable):
     """MCGA attention: multi-scale convolution meets group attention, Section 3.2 of its paper.
 

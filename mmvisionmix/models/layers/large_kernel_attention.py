@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mmvisionmix._compat import on_load
 from mmvisionmix.ops import fit_kernel, large_kernel_mix, toeplitz_matrix
 from mmvisionmix.ops.large_kernel import IMPLS
+from mmvisionmix.registry import MODELS
 
 from ..arguments import check_choice
 from .foldable import Foldable, are_plain
@@ -16,6 +17,7 @@ torch.fx.wrap('fit_kernel')
 torch.fx.wrap('large_kernel_mix')
 
 
+@MODELS.register_module()
 class LargeKernelAttention(Foldable):
     """Large Kernel Convolutional Attention (LKCA), Section III-B of the paper.
 

@@ -18,6 +18,7 @@ from mmvisionmix.ops import (
     split_heads,
 )
 from mmvisionmix.ops.partition_attention import IMPLS, NORMALISATIONS
+from mmvisionmix.registry import MODELS
 
 from ..arguments import check_choice, check_heads, check_int
 from .conv_norm import ConvNorm
@@ -30,6 +31,7 @@ PARTITIONS = ('lsh', 'k-means')
 PATHS = ('intra', 'inter')
 
 
+@MODELS.register_module()
 class PartitionAttention(BaseModule):
     """Multi-Head Partition-wise Attention (MHPA), Section 3.2 of the DualFormer paper.
 
