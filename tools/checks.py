@@ -109,7 +109,7 @@ def size_fault(dataset: Any) -> Optional[str]:
         sample = sample_of(dataset, int(index))
         path, size = sample.get('img_path', ''), (sample.get('width'), sample.get('height'))
         if size[0] != size[1] and size == turned_size(path):
-            return (f'{path} is turned by its EXIF data as it is loaded, and its annotations are of '
+            return (f'{path} is turned by its EXIF data on loading, and its annotations are of '
                     f'the {size[0]} x {size[1]} pixels in the file; save such images upright. '
                     'tools/dataset_tools/check_data.py names all of them')
     return None

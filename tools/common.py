@@ -14,7 +14,7 @@ import sysconfig
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any, Iterable, Iterator, Mapping, Sequence, Tuple
 
 import torch
 from mmengine.config import Config, DictAction
@@ -135,7 +135,7 @@ def override(cfg: Config, options: Sequence[str]) -> None:
             raise ValueError(f'--cfg-options takes KEY=VALUE, got {option!r}')
         try:
             cfg.merge_from_dict({key: _read_value(text, _find(cfg, key))})
-        except (AssertionError, TypeError, KeyError) as error:
+        except (AssertionError, AttributeError, KeyError, TypeError) as error:
             raise ValueError(f'--cfg-options: cannot set {option!r}: {error}') from error
 
 
@@ -145,8 +145,8 @@ def _read_value(text: str, old: Any) -> Any:
     Lists without brackets are read where no text stood before.
     """
     value = text.strip('\'"')
-    if value[:1] not in ('[', '(') and (
-            ' ' in value and ',' not in value or isinstance(old, str) and set(value) & set(' ,[]()')):
+    is_text = isinstance(old, str) and set(value) & set(' ,[]()')
+    if value[:1] not in ('[', '(') and (is_text or ' ' in value and ',' not in value):
         return value
     reader = argparse.ArgumentParser(prefix_chars='=')
     reader.add_argument('values', nargs='+', action=DictAction)
@@ -196,28 +196,36 @@ def load_weights(model: nn.Module, weights: Mapping[str, Any], source: str,
 
     Args:
         model: What they are for.
-        weights: Weights by name; more than the model has are passed over.
+        weights: Weights by name; those of parts that the model does not have are passed over.
         source: Where they are from, for the message.
-        allow_missing: Whether weights that are missing may stay as they are.
+        allow_missing: Whether weights may be missing, and then stay as they are, or too many.
 
     Raises:
-        ValueError: If weights are missing or have other shapes; names the first few.
+        ValueError: If weights are missing, have other shapes or are too many for a part of the
+            model; names the first few.
     """
     weights = {re.sub(r'^module\.', '', name): value for name, value in weights.items()}
+    mismatch = r'size mismatch for (\S+): .*?Size\((.*?)\).*?Size\((.*?)\)'
     try:
-        missing = [name for name in model.load_state_dict(weights, strict=False).missing_keys
-                   if not name.endswith('num_batches_tracked')]
+        found = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
-        shapes = re.findall(r'size mismatch for (\S+): .*?Size\((.*?)\).*?Size\((.*?)\)', str(error))
+        shapes = re.findall(mismatch, str(error))
         if not shapes:
             raise
         first = '; '.join(f'{name} {theirs} instead of {ours}' for name, theirs, ours in shapes[:3])
         raise ValueError(f'{source} is not of this model: {len(shapes)} of its weights have other '
                          f'shapes: {first}') from error
-    if missing and not allow_missing:
+    if allow_missing:
+        return
+    missing = [name for name in found.missing_keys if not name.endswith('num_batches_tracked')]
+    if missing:
         raise ValueError(
             f'{source} lacks {len(missing)} of the {len(model.state_dict())} weights of the model: '
             f'{_few(missing)}. What it has is named {_few(list(weights))}')
+    parts = dict(model.named_modules())
+    others = [name for name in found.unexpected_keys if name.rpartition('.')[0] in parts]
+    if others:
+        raise ValueError(f'{source} is of another model, whose layers have {_few(others)}')
 
 
 def _few(names: Sequence[str]) -> str:

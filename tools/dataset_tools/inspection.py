@@ -115,7 +115,8 @@ class Inspection(Dataset):
         expected = (given.get('height'), given.get('width'))
         if None not in expected and size != expected:
             turned = ', as its EXIF data turn it' if turned_size(given['img_path']) else ''
-            return f'the image is {_by(size)} pixels, and {_by(expected)} in the annotations{turned}'
+            return (f'the image is {_by(size)} pixels, and {_by(expected)} in the annotations'
+                    f'{turned}')
         labels = loaded.get('gt_label', ())
         for label in () if isinstance(labels, dict) else np.atleast_1d(labels):
             if self.classes and not 0 <= label < self.classes:

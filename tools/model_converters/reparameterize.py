@@ -81,7 +81,8 @@ def deploy(backbone: BaseBackbone, size: Tuple[int, int]) -> float:
     Returns:
         How much that changes the feature maps: the largest relative error among them.
     """
-    image = torch.randn(1, image_channels(backbone), *size, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(1, image_channels(backbone), *size, generator=generator)
     expected = backbone(image)
     backbone.switch_to_deploy()
     return relative_error(backbone(image), expected)
