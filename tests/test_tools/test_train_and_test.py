@@ -124,7 +124,7 @@ def test_missing_files_are_named(run_tool, demo_ade20k, tmp_path):
      'error: RuntimeError: reason more; tools/dataset_tools/check_data.py names the bad files '
      '(--traceback tells where)')))
 def test_errors_are_told_in_a_line(monkeypatch, error, line):
-    monkeypatch.setattr(common, 'OURS', (str(Path(__file__).parent), ))
+    monkeypatch.setattr(common, 'OURS', (*common.OURS, __file__))
     with pytest.raises(SystemExit) as stop, errors_in_a_line():
         raise error
     assert str(stop.value) == line

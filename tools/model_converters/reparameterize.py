@@ -62,7 +62,7 @@ def load_config(args: argparse.Namespace) -> Config:
         FileNotFoundError: If the config or the checkpoint are missing.
         FileExistsError: If the file to write exists.
     """
-    check_files(args.config, args.checkpoint)
+    check_files(args.checkpoint, args.config)
     if args.out.exists():
         raise FileExistsError(f'{args.out} exists; remove it or choose another name')
     return read_config(args.config, args.cfg_options)
