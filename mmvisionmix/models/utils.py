@@ -29,6 +29,11 @@ def find_backbones(model: nn.Module) -> Dict[str, BaseBackbone]:
     return found
 
 
+def image_channels(network: nn.Module) -> int:
+    """Channels of the images that a network takes: those of its first convolution."""
+    return next(module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d))
+
+
 def switch_to_deploy(model: nn.Module) -> None:
     """Folds every backbone of this package in a model, see :meth:`BaseBackbone.switch_to_deploy`.
 

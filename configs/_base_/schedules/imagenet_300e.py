@@ -1,6 +1,6 @@
 # 300 epochs of AdamW with batches of 1024, 5 of them warm-up, cosine annealing. mmpretrain's
-# schedule has these values; that vectors and position embeddings do not decay, and the last learning
-# rate are customary.
+# schedule has these values; that vectors and position embeddings do not decay, and the last
+# learning rate are customary.
 _base_ = [
     'mmpretrain::_base_/schedules/imagenet_bs1024_adamw_conformer.py',
     '../classification_runtime.py'

@@ -14,8 +14,8 @@ class SelfAttention(BaseModule):
     Args:
         embed_dims (int): Number of channels C.
         num_heads (int): Number of heads; divides ``embed_dims``.
-        qkv_bias (bool): Whether queries, keys and values have biases. Defaults to False, as in
-            the ViT baseline of the LKCA paper.
+        qkv_bias (bool): Whether queries, keys and values have biases. Defaults to False: so
+            the parameter counts of the LKCA paper's ViT are met.
         init_cfg (dict, optional): Initialisation config. Defaults to None.
 
     Raises:
