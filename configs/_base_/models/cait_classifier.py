@@ -1,5 +1,6 @@
 # timm's CaiT for images of 32 x 32. Nothing but the published parameters tells its width and depth;
-# the MLP ratio of 2 is that of the paper's reference [11], the layer scale CaiT's own up to 18 layers.
+# the MLP ratio of 2 is that of the paper's reference [11], the layer scale CaiT's own for so few
+# layers.
 _base_ = './lkca_classifier.py'
 
 model = dict(
