@@ -30,8 +30,9 @@ def find_backbones(model: nn.Module) -> Dict[str, BaseBackbone]:
 
 
 def image_channels(network: nn.Module) -> int:
-    """Channels of the images that a network takes: those of its first convolution."""
-    return next(module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d))
+    """Channels of the images that a network takes: its first convolution's, or 3 without any."""
+    return next((module.in_channels for module in network.modules()
+                 if isinstance(module, nn.Conv2d)), 3)
 
 
 def switch_to_deploy(model: nn.Module) -> None:

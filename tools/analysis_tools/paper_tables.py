@@ -114,7 +114,8 @@ def _short(millions: float, exact: bool = False) -> str:
 def count(row: Row) -> Line:
     """Builds a row's network and counts it."""
     cfg = Config.fromfile(config_path(row.config))
-    cfg.model.backbone.update(row.options)
+    if row.options:
+        cfg.model.backbone.update(row.options)
     networks = (False, True) if row.deployed else (False, )
     size = tuple(row.size) if row.size else None
     counts = [count_complexity(cfg, row.counting, deployed, size) for deployed in networks]
