@@ -166,6 +166,14 @@ def test_metafile_gives_the_computed_parameters_and_macs(row):
     assert row['Metadata']['FLOPs'] == computed.macs
 
 
+def test_published_figures_of_metafiles_are_those_of_the_readmes():
+    lines = [line for file in METAFILES for line in file.with_name('README.md').read_text(
+        encoding='utf-8').splitlines() if '.py)' in line]
+    for row in ROWS:
+        for figure in re.findall(r' ([\d.]+)', row['Metadata'].get('Published', '')):
+            assert any(f'{row["Name"]}.py)' in line and figure in line for line in lines), row
+
+
 def test_model_index_lists_every_metafile_and_every_config_of_a_paper():
     index = yaml.safe_load((CONFIGS.parent / 'model-index.yml').read_text())['Import']
     assert index == [str(file.relative_to(CONFIGS.parent)) for file in METAFILES]
