@@ -14,8 +14,10 @@ from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmvisionmix.datasets.availability import type_name
 from mmvisionmix.models import BaseBackbone
 from mmvisionmix.models.layers import Foldable
+from mmvisionmix.models.utils import image_channels
 
 COUNTINGS = ('literal', 'convolution', 'modules')
 DETECTION_SIZE = (800, 1280)
@@ -96,10 +98,10 @@ def image_size(cfg: Config) -> Tuple[int, int]:
         return DETECTION_SIZE
     steps = cfg.train_dataloader.dataset.pipeline
     for step in steps:
-        if step.type in CROPS:
-            return to_2tuple(step[CROPS[step.type]])
+        if type_name(step) in CROPS:
+            return to_2tuple(step[CROPS[type_name(step)]])
     raise ValueError(f'the training pipeline has none of {list(CROPS)} to take an image size from: '
-                     f'{[step.type for step in steps]}')
+                     f'{[type_name(step) for step in steps]}')
 
 
 @lru_cache(maxsize=None)
@@ -108,7 +110,7 @@ def _count(model: str, scope: str, size: Tuple[int, int], counting: str,
            deployed: bool, device: str) -> Complexity:
     config = ConfigDict(ast.literal_eval(model))
     with DefaultScope.overwrite_default_scope(scope):
-        kind = MODELS.get(config.backbone.type)
+        kind = MODELS.get(config.get('backbone', config).type)  # timm's networks have no backbone
         own = isinstance(kind, type) and issubclass(kind, BaseBackbone)
         impls = kind.counted_impls if own else {}
         if impls:
@@ -122,7 +124,7 @@ def _count(model: str, scope: str, size: Tuple[int, int], counting: str,
     counter = FlopCounterMode(display=False, custom_mapping={
         **OPERATORS, **_whole(aten.scaled_dot_product_attention, attention)})
     with torch.inference_mode(), counter:
-        run(torch.rand(1, 3, *size, device=device))
+        run(torch.rand(1, image_channels(network), *size, device=device))
     macs = counter.get_total_flops() // 2
     if counting == 'modules' and own and kind.has_token_products:
         operators = counter.get_flop_counts()['Global']

@@ -70,6 +70,7 @@ class Exportable(nn.Module):
         if resize and self.kind != 'segmentor':
             raise ValueError(f'logits of a segmentor can be resized; this is a {self.kind}')
         self.resize, self.normalize = resize, normalize
+        self.tasks: List[str] = []  # of a head for several, once it has run
 
     def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
         """Maps images to logits (B, classes) or (B, classes, H', W'), or to maps or vectors."""
@@ -82,6 +83,9 @@ class Exportable(nn.Module):
         if self.kind == 'detector':
             return tuple(self.model.extract_feat(x))
         logits = self.model(x, mode='tensor')
+        if isinstance(logits, dict):  # of several tasks
+            self.tasks = list(logits)
+            return tuple(logits.values())
         if self.resize:
             logits = F.interpolate(
                 logits, size=images.shape[2:], mode='bilinear',
@@ -91,7 +95,7 @@ class Exportable(nn.Module):
     def output_names(self, outputs: Sequence[Tensor]) -> List[str]:
         """Names for what was returned: ``logits``; or ``map0`` and so on, ``vector0`` of (B, C)."""
         if self.kind in ('classifier', 'segmentor'):
-            return ['logits']
+            return self.tasks or ['logits']
         return [f'{"vector" if out.ndim == 2 else "map"}{i}' for i, out in enumerate(outputs)]
 
 

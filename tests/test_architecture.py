@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / 'mmvisionmix'
 MAY_IMPORT = {
     'ops': set(),
     'models/layers': {'mmengine', 'mmcv', 'mmvisionmix._compat', 'mmvisionmix.ops',
-                      'mmvisionmix.models.arguments'},
+                      'mmvisionmix.models.arguments', 'mmvisionmix.registry'},
     'models/backbones': {'mmengine', 'mmcv', 'mmvisionmix._compat', 'mmvisionmix.ops',
                          'mmvisionmix.models.arguments', 'mmvisionmix.models.layers',
                          'mmvisionmix.registry'},
@@ -47,6 +47,10 @@ def test_package_and_backbones_do_without_codebases_and_compiled_operators():
             'for name in ("mmcv._ext", "mmseg", "mmdet", "mmpretrain"): sys.modules[name] = None\n'
             'import torch\n'
             'from mmengine.registry import MODELS\n'
+            'for name, sizes in dict(KeyOnly=(8, 2), Group=(8, 2), LargeKernel=(8, (4, 4)),'
+            '                        Partition=(8, )).items():\n'
+            '    MODELS.get(f"mmvisionmix.{name}Attention")(*sizes)\n'
+            'MODELS.build(dict(type="mmvisionmix.ConditionalPositionalEncoding", channels=8))\n'
             'model = MODELS.build(dict(type="mmvisionmix.LKCAViT", arch="0.5m", img_size=32))\n'
             'print(tuple(model(torch.rand(1, 3, 32, 32))[0].shape))\n')
     result = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], text=True,

@@ -8,24 +8,29 @@ A tool in a folder beside this file finds it by a line before the import::
 import argparse
 import io
 import os
+import pickle
 import re
+import sysconfig
+import traceback
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterable, Iterator, Optional, Sequence
+from typing import Any, Iterable, Iterator, Mapping, Sequence, Tuple
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, RUNNERS, DefaultScope
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+import mmvisionmix
 from mmvisionmix.datasets.availability import check_data
 
+OURS = tuple(str(Path(file).resolve().parent) for file in (__file__, mmvisionmix.__file__))
 # What starts the processes of a launcher, and leaves these variables to each of them.
 LAUNCHERS = {
     'none': ('python', ()),
@@ -66,17 +71,17 @@ def add_config_options(parser: argparse.ArgumentParser,
                        example: str = 'model.backbone.drop_path_rate=0.2') -> None:
     """Adds ``--cfg-options``, of which ``example`` is one, and ``--traceback``."""
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-        help=f'settings that override the config, e.g. {example}; lists as key="[a,b]" without '
-        'spaces')
+        '--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE',
+        help=f'settings that override the config, e.g. {example}; lists as key="[a,b]"')
     add_traceback(parser)
 
 
 @contextmanager
-def errors_in_a_line(traceback: bool = False) -> Iterator[None]:
-    """Ends the program with one line in place of an exception, unless ``traceback`` is wanted.
+def errors_in_a_line(whole: bool = False) -> Iterator[None]:
+    """Ends the program with one line in place of an exception, unless the ``whole`` is wanted.
 
-    Of an error in a data loader's worker, whose message is a stack trace, it tells the reason.
+    Of an error in a data loader's worker, whose message is a stack trace, it tells the reason; of
+    one in the user's own code, the file and line.
 
     Raises:
         SystemExit: In place of any exception.
@@ -84,26 +89,147 @@ def errors_in_a_line(traceback: bool = False) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if traceback:
+        if whole:
             raise
         name = type(error).__name__
         reason = ' '.join(re.split(rf'\n[\w.]*{name}: ', str(error))[-1].strip().split('\n'))
         if not isinstance(error, (OSError, ValueError)):  # whose messages speak for themselves
             reason = f'{name}: {reason}'
-        if 'in DataLoader worker process' in str(error):
+        place = _place_in_users_code(error)
+        if place:
+            reason += f', raised in {place}'
+        elif 'in DataLoader worker process' in str(error):
             reason += '; tools/dataset_tools/check_data.py names the bad files'
         raise SystemExit(f'error: {reason} (--traceback tells where)') from error
 
 
-def read_config(path: str, options: Optional[dict] = None) -> Config:
-    """Reads a config file, with settings that override it.
+def _place_in_users_code(error: Exception) -> str:
+    """Function, file and line of the innermost call that is neither a package's nor ours."""
+    called = [(frame.filename, frame.lineno, frame.name)
+              for frame in traceback.extract_tb(error.__traceback__)]
+    called += re.findall(r'File "(.+?)", line (\d+), in (\S+)', str(error))  # of a worker
+    others = (sysconfig.get_path('stdlib'), *OURS, '<')
+    for file, line, function in reversed(called):
+        if 'site-packages' not in file and not file.startswith(others):
+            return f'{function}() of {file}, line {line}'
+    return ''
+
+
+def read_config(path: str, options: Sequence[str] = ()) -> Config:
+    """Reads a config file, with settings ``KEY=VALUE`` that override it.
 
     Raises:
         FileNotFoundError: If the file, or one that it is based on, is missing.
+        ValueError: If a setting cannot be read.
     """
     cfg = Config.fromfile(path)
-    cfg.merge_from_dict(options or {})
+    override(cfg, options)
     return cfg
+
+
+def override(cfg: Config, options: Sequence[str]) -> None:
+    """Puts settings ``KEY=VALUE`` of the command line into a config."""
+    for option in options:
+        key, equals, text = option.partition('=')
+        if not equals:
+            raise ValueError(f'--cfg-options takes KEY=VALUE, got {option!r}')
+        try:
+            cfg.merge_from_dict({key: _read_value(text, _find(cfg, key))})
+        except (AssertionError, AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f'--cfg-options: cannot set {option!r}: {error}') from error
+
+
+def _read_value(text: str, old: Any) -> Any:
+    """Reads a value as MMEngine does, but leaves text with blanks and commas, as in paths, alone.
+
+    Lists without brackets are read where no text stood before.
+    """
+    value = text.strip('\'"')
+    is_text = isinstance(old, str) and set(value) & set(' ,[]()')
+    if value[:1] not in ('[', '(') and (is_text or ' ' in value and ',' not in value):
+        return value
+    reader = argparse.ArgumentParser(prefix_chars='=')
+    reader.add_argument('values', nargs='+', action=DictAction)
+    return reader.parse_args([f'key={text}']).values['key']
+
+
+def _find(cfg: Any, key: str) -> Any:
+    for part in key.split('.'):
+        try:
+            cfg = cfg[int(part) if isinstance(cfg, (list, tuple)) else part]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return None
+    return cfg
+
+
+def check_files(*paths: str) -> None:
+    """Raises a FileNotFoundError that names the first file of this machine that is missing."""
+    for path in paths:
+        if '://' not in path and not Path(path).is_file():
+            raise FileNotFoundError(f'{path} does not exist')
+
+
+def load_model(cfg: Config, checkpoint: str) -> Tuple[nn.Module, dict]:
+    """Builds a config's model on the CPU, in evaluation mode, and loads all its weights.
+
+    Returns:
+        The model, and the checkpoint's meta data.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If it is no checkpoint of the model.
+    """
+    check_files(checkpoint)
+    model = build_model(cfg)
+    model.eval()  # of which some networks of the codebases return nothing
+    try:
+        loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f'cannot load {checkpoint}: {error}') from error
+    load_weights(model, loaded.get('state_dict', loaded), checkpoint)
+    return model, loaded.get('meta') or {}
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Any], source: str,
+                 allow_missing: bool = False) -> None:
+    """Loads a checkpoint's weights, all that the model has.
+
+    Args:
+        model: What they are for.
+        weights: Weights by name; those of parts that the model does not have are passed over.
+        source: Where they are from, for the message.
+        allow_missing: Whether weights may be missing, and then stay as they are, or too many.
+
+    Raises:
+        ValueError: If weights are missing, have other shapes or are too many for a part of the
+            model; names the first few.
+    """
+    weights = {re.sub(r'^module\.', '', name): value for name, value in weights.items()}
+    mismatch = r'size mismatch for (\S+): .*?Size\((.*?)\).*?Size\((.*?)\)'
+    try:
+        found = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        shapes = re.findall(mismatch, str(error))
+        if not shapes:
+            raise
+        first = '; '.join(f'{name} {theirs} instead of {ours}' for name, theirs, ours in shapes[:3])
+        raise ValueError(f'{source} is not of this model: {len(shapes)} of its weights have other '
+                         f'shapes: {first}') from error
+    if allow_missing:
+        return
+    missing = [name for name in found.missing_keys if not name.endswith('num_batches_tracked')]
+    if missing:
+        raise ValueError(
+            f'{source} lacks {len(missing)} of the {len(model.state_dict())} weights of the model: '
+            f'{_few(missing)}. What it has is named {_few(list(weights))}')
+    parts = dict(model.named_modules())
+    others = [name for name in found.unexpected_keys if name.rpartition('.')[0] in parts]
+    if others:
+        raise ValueError(f'{source} is of another model, whose layers have {_few(others)}')
+
+
+def _few(names: Sequence[str]) -> str:
+    return ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
 
 
 def build_model(cfg: Config) -> nn.Module:
@@ -142,6 +268,7 @@ def load_config(args: argparse.Namespace, loaders: Sequence[str]) -> Config:
     Raises:
         FileNotFoundError: If the config file, or data that it reads, are missing.
         SystemExit: If what a launcher provides, or its GPUs, are missing; says what to do.
+        OSError: If the work directory cannot be written.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     _check_launcher(args.launcher)
@@ -154,6 +281,11 @@ def load_config(args: argparse.Namespace, loaders: Sequence[str]) -> Config:
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):
         cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    try:
+        Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f'cannot write into the folder for logs and checkpoints, {cfg.work_dir} '
+                      f'({error.strerror}); choose another with --work-dir') from error
     return cfg
 
 

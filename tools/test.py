@@ -5,10 +5,10 @@ import copy
 from pathlib import Path
 from typing import Sequence
 
-from common import add_run_arguments, build_runner, errors_in_a_line, load_config
+from checks import CheckData, CheckWeights, annotations_blamed, whole_model
+from common import add_run_arguments, build_runner, check_files, errors_in_a_line, load_config
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
@@ -17,6 +17,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from mmvisionmix.datasets.availability import type_name
 from mmvisionmix.models import switch_to_deploy
 
+LOADERS = ('test_dataloader', )
 # Hooks that draw predictions: what turns each on, and its setting that names a folder.
 DRAWING_HOOKS = {
     'SegVisualizationHook': ('draw', None),  # the folder is the visualizer's
@@ -49,12 +50,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--deploy', action='store_true',
         help='test the folded form of the backbone; the checkpoint may be plain or folded')
+    parser.add_argument(
+        '--allow-missing', action='store_true',
+        help='test a checkpoint that lacks weights of the model; these stay as initialised')
     return parser.parse_args()
 
 
 def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
-    if not Path(args.checkpoint).is_file() and '://' not in args.checkpoint:
-        raise SystemExit(f'checkpoint {args.checkpoint} does not exist')
+    check_files(args.checkpoint)
     cfg.load_from = args.checkpoint
     if args.out:
         metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [
@@ -124,10 +127,7 @@ class FoldCheckpoint(Hook):
 
 def deploy(runner: Runner) -> None:
     """Folds the backbone; weights, and hooks' copies of the model such as EMA, come later."""
-    model = runner.model
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    before, plain = count_parameters(runner), copy.deepcopy(model)
+    before, plain = count_parameters(runner), copy.deepcopy(whole_model(runner))
     try:
         switch_to_deploy(runner.model)
     except ValueError as error:
@@ -142,14 +142,17 @@ def count_parameters(runner: Runner) -> int:
 
 @record  # so that torchrun tells why a process failed
 def test(args: argparse.Namespace) -> None:
-    cfg = load_config(args, ('test_dataloader', ))
+    cfg = load_config(args, LOADERS)
     apply_test_options(cfg, args)
     runner = build_runner(cfg)
     if args.deploy:
         deploy(runner)
     if args.show_dir and loads_bgr(cfg):
         runner.register_hook(ReverseChannels())
-    runner.test()
+    runner.register_hook(CheckData(LOADERS))
+    runner.register_hook(CheckWeights(args.allow_missing))
+    with annotations_blamed(cfg, LOADERS):
+        runner.test()
 
 
 def main() -> None:

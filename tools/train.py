@@ -3,6 +3,7 @@
 import argparse
 from typing import Optional
 
+from checks import CheckData, CheckWeights, annotations_blamed
 from common import add_run_arguments, build_runner, errors_in_a_line, load_config
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -12,6 +13,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from mmvisionmix.datasets.availability import type_name
 from mmvisionmix.engine import find_resumable, read_resumable
 
+LOADERS = ('train_dataloader', 'val_dataloader')
 STOCK_CHECKPOINT_HOOKS = ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook)
 AMP_DEVICES = ('cuda', 'npu', 'mlu', 'musa')  # those of MMEngine's AmpOptimWrapper
 
@@ -98,7 +100,7 @@ def choose_checkpoint(cfg: Config, wanted: Optional[str]) -> str:
 
 @record  # so that torchrun tells why a process failed
 def train(args: argparse.Namespace) -> None:
-    cfg = load_config(args, ('train_dataloader', 'val_dataloader'))
+    cfg = load_config(args, LOADERS)
     apply_train_options(cfg, args)
     check_device(cfg)
     use_safe_hooks(cfg)
@@ -106,7 +108,12 @@ def train(args: argparse.Namespace) -> None:
     runner = build_runner(cfg)
     if note:
         runner.logger.info(note)
-    runner.train()
+    used = [loader for loader in LOADERS if cfg.get(loader)]
+    runner.register_hook(CheckData(used))
+    if cfg.get('resume'):
+        runner.register_hook(CheckWeights(resume=True))
+    with annotations_blamed(cfg, used):
+        runner.train()
 
 
 def main() -> None:

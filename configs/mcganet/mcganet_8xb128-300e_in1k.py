@@ -3,5 +3,7 @@ _base_ = [
     '../_base_/schedules/imagenet_300e.py'
 ]
 
-# Group tokens do not decay, as class tokens customarily do not.
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'.tokens': dict(decay_mult=0.)}))
+# Group tokens do not decay, as class tokens and position embeddings customarily do not.
+optim_wrapper = dict(
+    paramwise_cfg=dict(
+        custom_keys={'.tokens': dict(decay_mult=0.), '.pos_embed': dict(decay_mult=0.)}))

@@ -50,6 +50,14 @@ def leaf_datasets(dataset: dict) -> Iterator[dict]:
         yield from leaf_datasets(child)
 
 
+def annotation_files(cfg: Config, loaders: Sequence[str]) -> Iterator[Tuple[Path, dict]]:
+    """The annotation files of some loaders' data sets, each with the data set's config."""
+    for loader in loaders:
+        for dataset in leaf_datasets((cfg.get(loader) or {}).get('dataset') or {}):
+            if dataset.get('ann_file'):
+                yield Path(dataset.get('data_root') or '', dataset['ann_file']), dataset
+
+
 def source(dataset: dict) -> str:
     """The annotation file, or else the folder, that the config of a data set names."""
     return str(next(_local_paths(dataset), dataset.get('data_root') or type_name(dataset)))

@@ -29,6 +29,12 @@ def find_backbones(model: nn.Module) -> Dict[str, BaseBackbone]:
     return found
 
 
+def image_channels(network: nn.Module) -> int:
+    """Channels of the images that a network takes: its first convolution's, or 3 without any."""
+    return next((module.in_channels for module in network.modules()
+                 if isinstance(module, nn.Conv2d)), 3)
+
+
 def switch_to_deploy(model: nn.Module) -> None:
     """Folds every backbone of this package in a model, see :meth:`BaseBackbone.switch_to_deploy`.
 

@@ -9,7 +9,9 @@ From Vo et al., "Multi-scale Convolutions Meet Group Attention for Dense Predict
     Y = sum_k softmax_G(Q_k (g K_k)^T / sqrt(d)) (g V_k) W_k + bias
     Q_k = depthwise k x k convolution of X                                  Eq. 1 and 2, k = 3, 5
 
-Biases of keys shift all logits of a query alike, which no softmax sees: there are none.
+Departs: Eq. 3 divides by the square root of all D channels. Inferred: K_k and V_k for every k; the
+paper speaks of one pair. Biases of keys shift all logits of a query alike, which no softmax sees:
+there are none.
 
 Two algebraically equal forms are known. ``'literal'`` calls the layers one by one on tokens
 (B, N, D), with :func:`attend` between them; ``'folded'`` (:func:`pool_groups`, the MLP, the

@@ -12,10 +12,16 @@ the tokens and l_k their number in I_k::
     inter_i = g_k * m_k,   m = softmax_k(MLP(g_k)) * (number of partitions that have tokens)   Eq. 9
     y_i = [intra_i, inter_i] P + b                             heads side by side
 
-Deviations from the paper: Eq. 6 and 7 as printed divide by sums of x, which cross zero, so that
-weights have either sign and any size; a softmax per channel has neither. l_k and the number of
-partitions keep the scale of the output the same whatever the resolution. Partitions without tokens
-have g = 0 and no weight.
+This is ``normalisation='softmax'``. ``'paper'`` is what the equations print, for study::
+
+    w_i = x_i / (sum of x_j over I_k)                          i in I_k, per channel       Eq. 6
+    intra_i = w_i * v_i / (sum of w_j over I_k)                                            Eq. 7
+    inter_i = g_k * m_k / (sum of m_j),   m = sigmoid(MLP(g_k))                            Eq. 9
+
+Sums of x cross zero, so that these weights have either sign and any size; those of a softmax are
+shares. Its factors l_k and the number of partitions keep the scale of the output the same whatever
+the resolution. The sum in Eq. 9 is over partitions, as the text below it says, not over I_k; the
+sigmoid is that of SENet, which it cites. Partitions without tokens have g = 0 and no weight.
 
 Two algebraically equal forms of Eq. 6 and 7 are here. ``'literal'`` goes through images, heads and
 partitions one by one; ``'packed'`` writes partitions as a matrix of zeros and ones, E (K, N) per
@@ -36,6 +42,7 @@ CLIP = 15.
 """Largest exponent, of either sign: sums over 1e6 tokens stay far from the range of float32."""
 
 IMPLS = ('auto', 'literal', 'packed')
+NORMALISATIONS = ('softmax', 'paper')
 
 
 def draw_hash_vectors(groups: int, bits: int, dims: int, seed: int) -> Tensor:
@@ -123,16 +130,17 @@ def one_hot(codes: Tensor, num_partitions: int, like: Tensor) -> Tensor:
 
 
 def attend_within(x: Tensor, value: Tensor, members: Tensor, rescale: bool = True,
-                  impl: str = 'auto') -> Tensor:
+                  impl: str = 'auto', normalisation: str = 'softmax') -> Tensor:
     """Intra-partition attention, Eq. 6 and 7.
 
     Args:
         x (Tensor): Tokens of every head, shape (B, h, d, N).
         value (Tensor): Their values v, shape (B, h, d, N).
         members (Tensor): E, zeros and ones, shape (B, h, K, N).
-        rescale (bool): Whether l_k is a factor. Defaults to True.
+        rescale (bool): Whether l_k is a factor of the softmax. Defaults to True.
         impl (str): ``'literal'`` or ``'packed'``; ``'auto'`` is the latter. Both are exact.
             Defaults to ``'auto'``.
+        normalisation (str): ``'softmax'``, or ``'paper'``, as printed. Defaults to ``'softmax'``.
 
     Returns:
         Tensor: Shape (B, h, d, N).
@@ -140,8 +148,10 @@ def attend_within(x: Tensor, value: Tensor, members: Tensor, rescale: bool = Tru
     with full_precision(x.device):
         if impl == 'literal':
             heads = zip(x.flatten(0, 1), value.flatten(0, 1), members.flatten(0, 1))
-            return torch.stack(
-                [_attend_within_head(*head, rescale) for head in heads]).reshape(value.shape)
+            return torch.stack([_attend_within_head(*head, rescale, normalisation)
+                                for head in heads]).reshape(value.shape)
+        if normalisation == 'paper':
+            return _over_sums(_over_sums(x, members), members) * value
         attention = x.clamp(-CLIP, CLIP).exp()
         sums = torch.matmul(attention, members.transpose(2, 3))  # (B, h, d, K)
         counts = members.sum(3)
@@ -150,11 +160,22 @@ def attend_within(x: Tensor, value: Tensor, members: Tensor, rescale: bool = Tru
         return attention * torch.matmul(scale, members) * value
 
 
-def _attend_within_head(x: Tensor, value: Tensor, members: Tensor, rescale: bool) -> Tensor:
+def _over_sums(x: Tensor, members: Tensor) -> Tensor:
+    """Tokens (B, h, d, N) over the sums of their partitions, E (B, h, K, N)."""
+    return x / torch.matmul(torch.matmul(x, members.transpose(2, 3)), members)
+
+
+def _attend_within_head(x: Tensor, value: Tensor, members: Tensor, rescale: bool,
+                        normalisation: str) -> Tensor:
     """Eq. 6 and 7 for one head of one image: x and values (d, N) and E (K, N) give (d, N)."""
-    partitions = [tokens.nonzero()[:, 0] for tokens in members]
-    parts = [x[:, tokens].clamp(-CLIP, CLIP).softmax(1) * value[:, tokens]
-             * (len(tokens) if rescale else 1) for tokens in partitions]
+    partitions, parts = [tokens.nonzero()[:, 0] for tokens in members], []
+    for tokens in partitions:
+        if normalisation == 'paper':
+            weights = x[:, tokens] / x[:, tokens].sum(1, keepdim=True)
+            weights = weights / weights.sum(1, keepdim=True)
+        else:
+            weights = x[:, tokens].clamp(-CLIP, CLIP).softmax(1) * (len(tokens) if rescale else 1)
+        parts.append(weights * value[:, tokens])
     return torch.cat(parts, 1)[:, torch.cat(partitions).argsort()]
 
 
@@ -173,13 +194,15 @@ def partition_means(value: Tensor, members: Tensor) -> Tensor:
         return means / members.sum(3).clamp(min=1)[..., None]
 
 
-def attend_between(means: Tensor, logits: Tensor, members: Tensor) -> Tensor:
+def attend_between(means: Tensor, logits: Tensor, members: Tensor,
+                   normalisation: str = 'softmax') -> Tensor:
     """Inter-partition attention, Eq. 9.
 
     Args:
         means (Tensor): g of Eq. 8, shape (B, h, K, d).
         logits (Tensor): What an MLP makes of them, shape (B, h, K).
         members (Tensor): E, zeros and ones, shape (B, h, K, N).
+        normalisation (str): ``'softmax'``, or ``'paper'``, as printed. Defaults to ``'softmax'``.
 
     Returns:
         Tensor: Shape (B, h, d, N).
@@ -187,5 +210,9 @@ def attend_between(means: Tensor, logits: Tensor, members: Tensor) -> Tensor:
     with full_precision(means.device):
         present = members.sum(3) > 0
         logits = logits.to(means.dtype).masked_fill(~present, torch.finfo(means.dtype).min)
-        importance = logits.softmax(2) * present.sum(2, keepdim=True)
+        if normalisation == 'paper':
+            gates = logits.sigmoid()  # zero where there are no tokens
+            importance = gates / gates.sum(2, keepdim=True)
+        else:
+            importance = logits.softmax(2) * present.sum(2, keepdim=True)
         return torch.matmul((means * importance[..., None]).transpose(2, 3), members)

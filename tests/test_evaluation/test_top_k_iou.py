@@ -83,9 +83,19 @@ def test_format_only_writes_predictions_and_measures_nothing(tmp_path):
     assert (tmp_path / 'street.png').exists()
 
 
-def test_top_k_must_be_positive():
-    with pytest.raises(ValueError, match='top_k must be positive, got 0'):
-        evaluate(top_k=0)
+def test_classes_may_be_fixed(log):
+    assert evaluate(classes=('tree', 'car', 'sky'))['mIoU_fixed3'] == pytest.approx(
+        100 * (TREE + SKY) / 2, abs=0.01)
+    assert log[-1] == ('mIoU_fixed3 is the mean of 2 classes, as no other is present: '
+                       'sky 66.67, tree 25.00')
+
+
+@pytest.mark.parametrize('wrong, message', (
+    (dict(top_k=0), 'top_k must be positive, got 0'), (dict(classes=()), 'positive, got 0'),
+    (dict(classes=('sky', 'sea')), r"must be among .*'lake'\), got \['sea'\]")))
+def test_numbers_and_names_of_classes_that_cannot_be_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(**wrong)
 
 
 def test_without_mmsegmentation_the_metric_names_the_extra():

@@ -2,9 +2,6 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DefaultScope
-from mmpretrain.models import build_classifier
 from small_backbones import randomise
 
 from mmvisionmix.models import LKCAViT
@@ -34,6 +31,14 @@ def test_kernels_start_at_zero_and_learn():
         optimizer.step()
 
 
+def test_kernels_may_start_like_those_of_convolutions():
+    torch.manual_seed(0)
+    kernel = LKCAViT(ARCH, 256, 4, kernel_init='conv').stages[0].mixer.kernel
+    conv = torch.nn.Conv2d(1, 1, kernel.shape).weight
+    assert kernel.std().item() == pytest.approx(conv.std().item(), rel=0.02)
+    assert kernel.abs().max().item() == pytest.approx(conv.abs().max().item(), rel=0.01)
+
+
 @pytest.mark.parametrize('deployed', (False, True))
 @pytest.mark.parametrize('interpolate', (False, True))
 @pytest.mark.parametrize('size', ((48, 48), (16, 56)))
@@ -61,21 +66,3 @@ def test_attention_layers_keep_self_attention():
     weights = (query @ key.transpose(-1, -2) / 2).softmax(-1)
     expected = attention.proj((weights @ value).transpose(1, 2).reshape(1, 5, 16))
     torch.testing.assert_close(attention(x, (1, 5)), expected)
-
-
-def test_layers_of_mmpretrains_classifier_decay():
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = build_classifier(dict(
-            type='ImageClassifier',
-            backbone=dict(type='mmvisionmix.LKCAViT', arch=ARCH, img_size=32, patch_size=4),
-            neck=dict(type='GlobalAveragePooling'),
-            head=dict(type='LinearClsHead', num_classes=3, in_channels=16)))
-        optim_wrapper = build_optim_wrapper(model, dict(
-            optimizer=dict(type='AdamW', lr=1e-2, weight_decay=0.05),
-            constructor='mmpretrain.LearningRateDecayOptimWrapperConstructor',
-            paramwise_cfg=dict(layer_decay_rate=0.5)))
-    groups = optim_wrapper.optimizer.param_groups
-    rates = {group['param_name']: group['lr'] for group in groups}
-    assert rates['backbone.pos_embed'] == pytest.approx(1e-2 * 0.5**4)
-    assert rates['backbone.stages.2.mixer.kernel'] == pytest.approx(1e-2 * 0.5)
-    assert rates['head.fc.weight'] == pytest.approx(1e-2)

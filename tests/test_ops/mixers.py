@@ -85,7 +85,8 @@ GRIDS = st.one_of(
     st.tuples(st.integers(1, 2), st.integers(12, 40)),
     st.tuples(st.integers(12, 40), st.integers(1, 2)))
 OPTIONS = dict(
-    large_kernel=dict(trained_on=st.none() | GRIDS, interpolate_kernel=st.booleans()),
+    large_kernel=dict(trained_on=st.none() | GRIDS, interpolate_kernel=st.booleans(),
+                      out_proj=st.booleans()),
     key_only=dict(inner_per_head=st.booleans()),
     group=dict(
         num_groups=st.integers(1, 9), kernel_sizes=st.sampled_from(((3, 5), (1, ), (7, 3, 1))),

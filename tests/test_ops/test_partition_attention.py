@@ -15,18 +15,20 @@ from mmvisionmix.ops import (
     kmeans_partition,
     one_hot,
     partition_means,
+    split_heads,
 )
 
 OPTIONS = (
     dict(), dict(num_partitions=2), dict(num_partitions=8), dict(paths=('intra', )),
     dict(paths=('inter', )), dict(rescale=False), dict(share_partition=True),
     dict(partition='k-means'), dict(partition='k-means', num_partitions=8, share_partition=True),
-    dict(reduction=2))
+    dict(reduction=2), dict(normalisation='paper'))
 
 
 def attend_by_definition(mixer):
-    """The header's formulas, one image, head and token at a time."""
+    """The header's formulas, or Eq. 6 to 9, one image, head and token at a time."""
     layer, x = mixer.layer, mixer.x
+    printed = layer.normalisation == 'paper'
     maps = layer.downsample(x)
     tokens, values = (
         part.flatten(2).unflatten(1, (layer.num_heads, -1)).transpose(2, 3)
@@ -34,18 +36,19 @@ def attend_by_definition(mixer):
     codes = layer.partitions_of(x).flatten(2).expand(tokens.shape[:3])
     paths = dict(intra=torch.zeros_like(tokens), inter=torch.zeros_like(tokens))
     for at in np.ndindex(*tokens.shape[:2]):
-        code, exps = codes[at].tolist(), tokens[at].clamp(-15, 15).exp()
+        code, exps = codes[at].tolist(), tokens[at] if printed else tokens[at].clamp(-15, 15).exp()
         means = {k: values[at][codes[at] == k].mean(0) for k in set(code)}
         if 'inter' in layer.paths:
             logits = {k: layer.excite(layer.squeeze(means[k]).relu()) for k in means}
         for i, k in enumerate(code):
             inside = [j for j, other in enumerate(code) if other == k]
             share = exps[i] / sum(exps[j] for j in inside)
-            scale = len(inside) if layer.rescale else 1
+            scale = len(inside) if layer.rescale and not printed else 1
             paths['intra'][at][i] = share * scale * values[at][i]
             if 'inter' in layer.paths:
-                importance = logits[k].exp() / sum(logit.exp() for logit in logits.values())
-                paths['inter'][at][i] = means[k] * importance * len(means)
+                gates = {m: one.sigmoid() if printed else one.exp() for m, one in logits.items()}
+                importance = gates[k] / sum(gates.values()) * (1 if printed else len(means))
+                paths['inter'][at][i] = means[k] * importance
     mixed = [paths[name].transpose(2, 3).reshape(maps.shape)
              for name in ('intra', 'inter') if name in layer.paths]
     mixed = layer.upsample(layer.proj(torch.cat(mixed, 1)))
@@ -65,6 +68,28 @@ def test_forms_follow_the_definition(shape, options, special):
     expected = attend_by_definition(mixer)
     for one, impl in mixer.all_forms():
         assert_close(one(impl), expected)
+
+
+@pytest.mark.parametrize('normalisation', ('softmax', 'paper'))
+def test_forms_have_the_gradients_of_the_definition(normalisation):
+    mixer = Mixer('partition', 2, 8, (7, 6), normalisation=normalisation)
+    inputs = (mixer.x.requires_grad_(), *mixer.layer.parameters())
+    expected, *outs = (torch.autograd.grad(out.sin().sum(), inputs) for out in (
+        attend_by_definition(mixer), mixer('literal'), mixer('packed')))
+    for own in outs:
+        for grad, want in zip(own, expected):
+            assert_close(grad, want)
+
+
+def test_weights_as_printed_have_any_sign_and_size():
+    """Of Gaussian tokens, as many as in stage 3 of DualFormer-XS."""
+    torch.manual_seed(0)
+    x = torch.randn(64, 160, 14, 14)
+    tokens = split_heads(x, 8)
+    members = one_hot(hash_partition(x, draw_hash_vectors(8, 2, 20, 0)), 4, tokens)
+    weights = attend_within(tokens, torch.ones_like(tokens), members, normalisation='paper')
+    assert (weights < 0).float().mean() == pytest.approx(0.41, abs=0.005)
+    assert (weights.abs() > 100).float().mean() == pytest.approx(0.0005, abs=5e-5)
 
 
 def draw_parts(tokens=30):

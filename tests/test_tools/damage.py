@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
@@ -82,7 +83,8 @@ class Detection(Data):
                     for index in range(COUNT)],
             annotations=[dict(id=index + 1, image_id=index, category_id=1, iscrowd=0, area=200,
                               bbox=[5, 5, 20, 10]) for index in range(COUNT)],
-            categories=[dict(id=1, name='person')])))
+            categories=[dict(id=i, name=name) for i, name in enumerate(
+                CocoDataset.METAINFO['classes'], 1)])))
 
     def file(self, split='val'):
         return self.root / f'annotations/instances_{split}2017.json'
@@ -138,7 +140,7 @@ DAMAGE = {
         'the label has the values 151; classes are 1 to 150, and 0 is ignored'),
     'label with value 300': (
         EVERY[:1], label(lambda: values(300, dtype=np.uint16)),
-        'the label has values above 255, of which mmsegmentation keeps 8 bits'),
+        'the label has values such as 300, of which mmsegmentation keeps 8 bits'),
     'label of 16 bits': (EVERY[:1], label(lambda: values(100, dtype=np.uint16)), None),
     'label of another size': (
         EVERY[:1], label(lambda: values(1, HEIGHT + 5)),

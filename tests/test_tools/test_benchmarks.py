@@ -295,6 +295,12 @@ def test_cost_is_printed_drawn_and_drawn_again(no_processes, capsys, tmp_path):
         assert first.tobytes() == second.tobytes()
 
 
+def test_a_device_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(SystemExit, match='error: --device cuda: torch finds no CUDA device here'):
+        plot_attention_cost.main(['--device', 'cuda'])
+
+
 def test_cost_compares_networks_that_differ_in_attention_alone():
     models = {name: plot_attention_cost.build(name) for name in plot_attention_cost.CURVES}
     images = torch.rand(2, 3, 40, 64)

@@ -223,7 +223,7 @@ LINGLO = config(CLASSIFIER, 'LinGlo')
     (STOCK, (), 'ImageClassifier has no backbone of mmvisionmix; its backbone is LeNet5'),
     (config(CLASSIFIER, 'LinGlo', 'mean=None'), ('--normalize', ), 'nothing to normalise by'),
     (LINGLO, ('--resize', ), 'this is a classifier'),
-    (LINGLO, ('--out', 'config.py/out.onnx'), 'error: cannot write config.py/out.onnx: '),
+    (LINGLO, ('--out', 'config.py/out.onnx'), "error: .*'config.py'"),
     (config(CLASSIFIER, 'LKCAViT'), ('--opset', '9'),
      r"error: torch \S+ cannot write this model as ONNX, opset 9: .*'aten::flip'.* Try --format "
      r'torchscript, another --opset, .*impl=auto, or literal\).*--backbone\. Nothing is written\.'),
@@ -245,7 +245,7 @@ def test_names_what_is_missing_or_folded_already(workspace, monkeypatch):
             run('--size', '32x32')
     model.backbone.switch_to_deploy()
     torch.save(dict(state_dict=model.state_dict()), 'trained.pth')
-    with pytest.raises(SystemExit, match='trained.pth is deployed already'):
+    with pytest.raises(SystemExit, match='these weights are of a deployed model'):
         run()
     for wrong in (('--size', '0x32'), ('--batch', '0')):
         with pytest.raises(SystemExit, match='2'):

@@ -1,6 +1,8 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """The pictures of tools/visualization, and what they are made of."""
 import math
+import re
+from pathlib import Path
 
 import feature_panels
 import mixer_panels
@@ -11,6 +13,7 @@ import torch
 from drawing import draw
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from partition_agreement import at_tokens, contingency, mutual_information
 from PIL import Image
 from subjects import load_subject
 
@@ -123,6 +126,36 @@ def test_checkpoints_of_a_training_are_side_by_side():
     assert sheet.scale.classes == ('0', '1', '2', '3')
 
 
+def test_queries_keep_the_picture_inside_their_partitions():
+    options = 'dualformer.pth', 'photo.png', '--size', 64, 64
+    sheet, = sheets_of('dualformer.py', *options, '--query', 3, 5, '--query', 60, 20, '--head', 1)
+    picture = load_subject('dualformer.py', *options[:2], (64, 64)).picture
+    grid, *queries = sheet.rows[0]
+    for token, panel in zip(((0, 0), (7, 2)), queries):
+        inside = np.kron(grid.values == grid.values[token], np.ones((8, 8))).astype(bool)
+        assert panel.title == f'partition {grid.values[token]}' and 0 < inside.mean() < 1
+        assert (panel.values[inside] == picture[inside]).all()
+        assert panel.values[~inside].min() >= 204
+
+
+def test_agreement_is_mutual_information_over_the_mean_entropy(segmentor, tmp_path, capsys):
+    assert mutual_information(np.array([[2, 0], [1, 1]])) == pytest.approx(0.6226 / 1.8113, 1e-3)
+    assert mutual_information(np.eye(3)) == pytest.approx(1)
+    assert mutual_information(np.ones((2, 3))) == pytest.approx(0) == mutual_information(np.eye(1))
+    assert at_tokens(np.arange(24).reshape(4, 6), (2, 3)).tolist() == [[7, 9, 11], [19, 21, 23]]
+    assert contingency(np.array([[0, 1], [1, 1]]), np.array([2, 0])).tolist() == [
+        [[0, 0, 1], [1, 0, 0]], [[0, 0, 0], [1, 0, 1]]]
+    cfg = Config.fromfile(segmentor / 'tiny.py')
+    cfg.model.backbone = {**BACKBONES['dualformer'], 'out_indices': 0, 'gap_before_norm': False}
+    cfg.model.decode_head.in_channels = 16
+    cfg.dump(tmp_path / 'cfg.py')
+    run(mixer_panels, tmp_path / 'cfg.py', 'none', 'photo.png', '--agreement', 3,
+        '--out', tmp_path / 'a.png')
+    line, = re.findall(r'stage 1, block 1 *\| none *\| (.+?) +\| (.+?) +\| (.+?) +\|',
+                       capsys.readouterr().out)
+    assert 0 < float(line[0]) < 1 and 1 < float(line[1]) < 2 and len(line[2].split()) == 4
+
+
 def test_rows_of_a_vit_are_beside_those_of_lkca():
     sheet, = sheets_of('lkca.py', 'none', 'photo.png', '--what', 'rows', '--beside',
                        'vit.py', 'vit.pth', '--layers', 3)
@@ -140,9 +173,10 @@ def test_images_reach_the_backbone_as_the_config_has_them():
     mean, std = np.array([100, 110, 120]), np.array([50, 60, 70])
     assert (subject.picture == rgb).all()
     assert np.allclose(subject.images[0].permute(1, 2, 0), (rgb - mean) / std, atol=1e-5)
-    arrays = dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='PackInputs')])))
-    options = {'data_preprocessor.to_rgb': False, **arrays}  # as of CIFAR, RGB already
-    subject = load_subject('lkca.py', 'none', 'crop.png', options=options)
+    Path('arrays.py').write_text(  # as of CIFAR, RGB already
+        "_base_ = './lkca.py'\ndata_preprocessor = dict(to_rgb=False)\n"
+        "test_dataloader = dict(dataset=dict(pipeline=[dict(type='PackInputs')]))\n")
+    subject = load_subject('arrays.py', 'none', 'crop.png')
     assert np.allclose(subject.images[0].permute(1, 2, 0), (rgb - mean) / std, atol=1e-5)
 
 
@@ -160,7 +194,7 @@ def test_images_are_scaled_to_cover_the_size_and_cropped():
     (('lkca.py', 'missing.pth', 'photo.png'), 'missing.pth does not exist'),
     (('missing.py', 'none', 'photo.png'), 'missing.py does not exist'),
     (('lkca.py', 'none', 'lkca.py'), 'lkca.py is in no known image format'),
-    (('lkca.py', 'vit.pth', 'photo.png'), 'cannot load vit.pth'),
+    (('lkca.py', 'vit.pth', 'photo.png'), 'vit.pth is not of this model'),
     (('head.py', 'none', 'photo.png'), 'LinearClsHead has no backbone'),
     (('resnet.py', 'none', 'photo.png'), 'ResNet has none of kernels, .* no mixer of this package'),
     (('linglo.py', 'none', 'photo.png', '--what', 'kernels'),
@@ -172,6 +206,9 @@ def test_images_are_scaled_to_cover_the_size_and_cropped():
     (('dualformer.py', 'none', 'none', 'photo.png', '--head', '5'), '--head 5: .* heads 0 to 1'),
     (('lkca.py', 'none', 'photo.png', '--position', '32', '0'), 'outside the image of 32 x 32'),
     (('mcganet.py', 'none', 'mcganet.pth', 'photo.png'), 'give one checkpoint'),
+    (('linglo.py', 'none', 'photo.png', '--query', '1', '1'), 'linglo has no partitions'),
+    (('dualformer.py', 'none', 'none', 'photo.png', '--query', '1', '1'), 'takes one checkpoint'),
+    (('dualformer.py', 'none', 'photo.png', '--agreement', '1'), 'a config of mmsegmentation'),
 ])
 def test_what_cannot_be_drawn_is_refused_with_the_reason(tmp_path, args, message):
     with pytest.raises(SystemExit, match=f'^error: .*{message}'):
@@ -323,7 +360,7 @@ def test_predictions_are_those_of_the_checkpoint_spread_over_the_test_set(
 
 @pytest.mark.parametrize('weight, message', [
     (math.nan, 'broken.pth holds NaN or infinite values in decode_head.conv_seg.weight, of which'),
-    (None, 'cannot load .*broken.pth: .*missing keys .*decode_head.conv_seg.weight')])
+    (None, 'broken.pth lacks 1 of the 44 weights of the model: decode_head.conv_seg.weight')])
 def test_checkpoints_that_are_broken_or_of_another_model_are_named(
         segmentor, tmp_path, weight, message):
     state = torch.load(segmentor / 'tiny.pth')['state_dict']

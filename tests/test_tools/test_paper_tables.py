@@ -42,8 +42,9 @@ def test_row_misses_if_any_figure_is_off(row, parameters, macs, misses):
 def test_line_shows_counted_and_published_figures():
     assert Line(Row('name', 51, 66000), [50.9488], [68737.2]).cells == [
         'name', '50.95M', '51M', '-0.1%', '68.74G', '66G', '+4.1%']
-    assert Line(Row('name', 10, deployed=True), [11, 9.5], [4000, 3000]).cells == [
-        'name', '11M', '9.5M', '10M', '-5.0%', '4G', '3G', '', '']
+    row = Row('name', 10, options=dict(a=2), deployed=True)
+    assert Line(row, [11, 9.5], [4000, 3000]).cells == [
+        'name, a=2', '11M', '9.5M', '10M', '-5.0%', '4G', '3G', '', '']
 
 
 def test_text_goes_between_the_marks_of_its_paper():

@@ -7,6 +7,7 @@ import shutil
 from argparse import Namespace
 from pathlib import Path
 
+import common
 import mmseg
 import pytest
 from common import errors_in_a_line, load_config
@@ -110,7 +111,7 @@ def test_missing_files_are_named(run_tool, demo_ade20k, tmp_path):
     assert ('python tools/dataset_tools/make_demo_data.py ade20k '
             '--out data/ade/ADEChallengeData2016') in out
     out = run_tool(TEST, TOY, 'nowhere.pth', *toy_options(demo_ade20k, 1), cwd=tmp_path, fails=True)
-    assert out.strip().endswith('checkpoint nowhere.pth does not exist')
+    assert out.strip().endswith('nowhere.pth does not exist (--traceback tells where)')
     out = run_tool(TRAIN, 'nowhere.py', cwd=tmp_path, fails=True)
     assert re.search(r"error: .*nowhere\.py", out) and 'Traceback' not in out
 
@@ -122,18 +123,20 @@ def test_missing_files_are_named(run_tool, demo_ade20k, tmp_path):
                   '  line\npackage.RuntimeError: reason\nmore\n'),
      'error: RuntimeError: reason more; tools/dataset_tools/check_data.py names the bad files '
      '(--traceback tells where)')))
-def test_errors_are_told_in_a_line(error, line):
+def test_errors_are_told_in_a_line(monkeypatch, error, line):
+    monkeypatch.setattr(common, 'OURS', (*common.OURS, __file__))
     with pytest.raises(SystemExit) as stop, errors_in_a_line():
         raise error
     assert str(stop.value) == line
-    with pytest.raises(type(error)), errors_in_a_line(traceback=True):
+    with pytest.raises(type(error)), errors_in_a_line(whole=True):
         raise error
 
 
-def test_options_change_the_config():
+def test_options_change_the_config(monkeypatch, tmp_path):
     args = Namespace(
-        config=str(ENTRY), work_dir=None, cfg_options={'model.backbone.arch': 'b'},
+        config=str(ENTRY), work_dir=None, cfg_options=['model.backbone.arch=b'],
         launcher='none', local_rank=0, resume=None, amp=True, auto_scale_lr=True)
+    monkeypatch.chdir(tmp_path)
     cfg = load_config(args, loaders=())
     apply_train_options(cfg, args)
     assert cfg.model.backbone.arch == 'b'

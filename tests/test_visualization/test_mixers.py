@@ -135,37 +135,18 @@ def test_saliency_is_the_softmax_of_equation_2(deployed):
     assert found[name].flatten(2).std(2).min() > 1e-4
 
 
-@pytest.mark.parametrize('options', [dict(), dict(share_groups=True, fusion='single')])
-def test_weights_of_groups_are_those_that_the_output_is_made_with(options):
-    network = mcganet(**options)
-    name = 'stages.1.blocks.1.mixer'
-    layer = network.get_submodule(name)
-    x, = inputs_of(network, name)
-    heads, dims = layer.num_heads, x.shape[1]
-    tokens = x.flatten(2).transpose(1, 2)
-    query = layer.query(layer.tokens).view(5, heads, dims // heads)
-    key = layer.key(tokens).unflatten(2, (heads, -1))
-    logits = torch.einsum('ghd,bnhd->bhgn', query, key) / math.sqrt(dims // heads)
+def test_weights_of_groups_are_those_of_the_layers():
+    """The layers' own are compared with their definition in test_ops/test_group_attention.py."""
+    network, name = mcganet(), 'stages.1.blocks.1.mixer'
+    layer, (x, ) = network.get_submodule(name), inputs_of(network, name)
     pooled = mixer_maps(network, images(), 'groups')[name]
-    assert torch.allclose(pooled.flatten(3), logits.softmax(3), atol=1e-6)  # Eq. 3
+    assert torch.allclose(pooled, layer.maps_of(x).pooling, atol=1e-6)
     assert pooled.flatten(3).std(3).min() > 1e-4
-
-    value = layer.value(tokens).unflatten(2, (heads, -1))
-    groups = torch.einsum('bhgn,bnhd->bghd', pooled.flatten(3), value).flatten(2)
-    groups = groups if layer.pooled is None else layer.pooled(groups)
-    hidden = nn.functional.gelu(layer.expand(layer.norm(groups).transpose(1, 2)))
-    groups = groups + layer.reduce(hidden).transpose(1, 2)
     found = mixer_maps(network, images(), 'queries')
     assert list(found)[:2] == ['stages.0.blocks.0.mixer 3x3', 'stages.0.blocks.0.mixer 5x5']
-    out = 0
     for i, size in enumerate((3, 5)):
-        maps = found[f'{name} {size}x{size}']
-        assert torch.allclose(maps.sum(2), torch.ones(2, 2, *x.shape[2:]), atol=1e-6)
-        value = layer.group_values[min(i, len(layer.group_values) - 1)](groups)
-        mixed = torch.einsum('bhgyx,bghd->byxhd', maps, value.unflatten(2, (2, -1))).flatten(3)
-        out = out + (mixed if options else layer.projs[i](mixed))
-    out = layer.projs[0](out) if options else out
-    assert torch.allclose(out.permute(0, 3, 1, 2), layer(x), atol=1e-4)
+        expected = layer.maps_of(x).propagation[:, i]
+        assert torch.allclose(found[f'{name} {size}x{size}'], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize('options', [dict(), dict(share_partition=True)])

@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from mmengine.device import get_device
 from networks import Images, build
-from timing import MODES, make_parser, markdown, measure, peak_memory, write_rows
+from timing import MODES, gpu_memory, make_parser, markdown, measure, peak_memory, write_rows
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
@@ -103,10 +103,7 @@ def added_memory(run: Callable[[], object], name: str, images: Images, mode: str
     if not settings.device.startswith('cuda'):
         return peak_memory(prepare, (name, SMALL._replace(outputs=images.outputs), mode, settings),
                            (name, images, mode, settings), gradients=mode == 'training')
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    run()
-    return (torch.cuda.max_memory_allocated() - before) / 2**20
+    return gpu_memory(run)
 
 
 def draw(rows: List[dict]) -> Figure:

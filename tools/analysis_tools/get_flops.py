@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from mmvisionmix.complexity import COUNTINGS, Complexity, count_complexity, image_size
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from common import add_config_options, errors_in_a_line, positive_int, table  # noqa: E402
+from common import add_config_options, errors_in_a_line, override, positive_int, table  # noqa: E402
 
 HEADER = ('part', 'parameters', 'MACs')
 
@@ -65,7 +65,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return args
 
 
-def read_config(name: str, options: Optional[dict] = None) -> Config:
+def read_config(name: str, options: Sequence[str] = ()) -> Config:
     """Reads a config file, or a config ``PACKAGE::FOLDER/NAME.py`` of an installed package.
 
     Raises:
@@ -78,7 +78,7 @@ def read_config(name: str, options: Optional[dict] = None) -> Config:
         cfg = Config.fromfile(name) if package == name else get_config(name)
     except FileNotFoundError as error:
         raise ValueError(f'config {name} does not exist: {error}') from error
-    cfg.merge_from_dict(options or {})
+    override(cfg, options)
     for key, found in (('default_scope', cfg), ('backbone', cfg.get('model') or {})):
         if not found.get(key):
             raise ValueError(f'{name} has no {key}; it must be a whole config of mmpretrain, '

@@ -12,7 +12,7 @@ import argparse
 import re
 import sys
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import yaml
 from mmengine.config import Config
@@ -35,6 +35,7 @@ class Row(NamedTuple):
 
     Attributes:
         config: Basename of its config.
+        options: Options of the backbone that differ from the config's.
         parameters: Published parameters, in millions.
         macs: Published multiply-adds, in millions.
         counting: How :func:`count_complexity` counts the mixing product.
@@ -51,6 +52,7 @@ class Row(NamedTuple):
     config: str
     parameters: Optional[float] = None
     macs: Optional[float] = None
+    options: Mapping[str, Any] = {}
     counting: str = 'literal'
     without_auxiliary_head: bool = False
     deployed: bool = False
@@ -85,7 +87,9 @@ class Line(NamedTuple):
     @property
     def cells(self) -> List[str]:
         """What stands in the table."""
-        return [self.row.config, *_figures(self.parameters, self.row.parameters),
+        name = ', '.join([self.row.config, *(
+            f'{key}={value}' for key, value in self.row.options.items())])
+        return [name, *_figures(self.parameters, self.row.parameters),
                 *_figures(self.macs, self.row.macs)]
 
 
@@ -110,6 +114,8 @@ def _short(millions: float, exact: bool = False) -> str:
 def count(row: Row) -> Line:
     """Builds a row's network and counts it."""
     cfg = Config.fromfile(config_path(row.config))
+    if row.options:
+        cfg.model.backbone.update(row.options)
     networks = (False, True) if row.deployed else (False, )
     size = tuple(row.size) if row.size else None
     counts = [count_complexity(cfg, row.counting, deployed, size) for deployed in networks]

@@ -3,10 +3,12 @@
 
     python tools/analysis_tools/plot_attention_cost.py --out attention_cost.png
     python tools/analysis_tools/plot_attention_cost.py --sizes 224 384 --batch 4 --json cost.json
+    python tools/analysis_tools/plot_attention_cost.py --device cuda --budget 24
     python tools/analysis_tools/plot_attention_cost.py --draw cost.json
 
 The networks are deployed. Latency is the median over rounds in which all take their turn; memory is
-what a forward pass adds to the peak of a fresh process, beside weights and images. Dot-product
+what a forward pass adds to weights and images: to the peak of a fresh process or, on a GPU, to what
+PyTorch has allocated there. Dot-product
 attention is run twice: as torch's fused attention, which never holds the N x N matrix of weights
 between all tokens, and with that matrix, as it was written when the paper was. What would need more
 memory than --budget for the matrices, or more time than --patience, is left out.
@@ -23,7 +25,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
-from timing import make_parser, peak_memory, time_interleaved, with_unit, write_rows
+from timing import gpu_memory, make_parser, peak_memory, time_interleaved, with_unit, write_rows
 from torch import Tensor, nn
 
 from mmvisionmix.models import LinGlo
@@ -79,14 +81,15 @@ def build(name: str) -> nn.Module:
     if name == 'matrix':
         for block in (block for stage in model.stages for block in stage.blocks):
             fused = block.mixer
-            block.mixer = MatrixAttention(fused.qkv.in_features, fused.num_heads)
+            block.mixer = MatrixAttention(fused.qkv.in_features, fused.num_heads, qkv_bias=True)
             block.mixer.load_state_dict(fused.state_dict())
     return model.eval()
 
 
-def prepare(name: str, size: int, batch: int) -> Callable[[], object]:
-    """A forward pass on square images of ``size`` pixels."""
-    return partial(build(name), torch.rand(batch, 3, size, size))
+def prepare(name: str, size: int, batch: int, device: str = 'cpu') -> Callable[[], object]:
+    """A forward pass on square images of ``size`` pixels, to its end on a GPU."""
+    run = partial(build(name).to(device), torch.rand(batch, 3, size, size, device=device))
+    return run if device == 'cpu' else lambda: (run(), torch.cuda.synchronize())
 
 
 def matrix_gib(size: int, batch: int) -> float:
@@ -125,19 +128,21 @@ def measure_all(args: argparse.Namespace) -> List[dict]:
     """All figures that the command line asks for, from the smallest size on."""
     rows: List[dict] = []
     for size in sorted(args.sizes):
-        rows += measure(size, args.batch, args.rounds, left_out(rows, size, args))
+        rows += measure(size, args.batch, args.rounds, left_out(rows, size, args), args.device)
     return rows
 
 
-def measure(size: int, batch: int, rounds: int, reasons: Dict[str, str]) -> List[dict]:
+def measure(size: int, batch: int, rounds: int, reasons: Dict[str, str],
+            device: str) -> List[dict]:
     """Seconds and MiB of all curves at one input size, a row each; None where left out."""
     names = [name for name in CURVES if name not in reasons]
+    runs = {name: prepare(name, size, batch, device) for name in names}
     with torch.inference_mode():
-        seconds = time_interleaved(
-            {name: prepare(name, size, batch) for name in names}, rounds,
-            f'{batch} x {size} x {size}', SLOW_ROUNDS)
-    memory = {name: peak_memory(prepare, (name, *SMALL), (name, size, batch)) for name in names}
-    return [dict(size=size, batch=batch, curve=name, seconds=seconds.get(name),
+        seconds = time_interleaved(runs, rounds, f'{batch} x {size} x {size}', SLOW_ROUNDS)
+        memory = {
+            name: gpu_memory(run) if device == 'cuda' else
+            peak_memory(prepare, (name, *SMALL), (name, size, batch)) for name, run in runs.items()}
+    return [dict(size=size, batch=batch, device=device, curve=name, seconds=seconds.get(name),
                  mib=memory.get(name), left_out=reasons.get(name)) for name in CURVES]
 
 
@@ -209,6 +214,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help='sides of the input in pixels (default: %(default)s)')
     parser.add_argument('--batch', type=positive_int, default=16, help='(default: %(default)s)')
     parser.add_argument(
+        '--device', choices=('cpu', 'cuda'), default='cpu', help='(default: %(default)s)')
+    parser.add_argument(
         '--budget', type=float, default=8., metavar='GIB',
         help='largest memory of the N x N matrices, logits and weights (default: %(default)s)')
     parser.add_argument(
@@ -227,6 +234,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     args = parse_args(argv)
     torch.set_num_threads(args.threads)
     with errors_in_a_line(args.traceback):
+        if args.device == 'cuda' and not torch.cuda.is_available():
+            raise ValueError('--device cuda: torch finds no CUDA device here')
         drawn = args.draw and json.loads(args.draw.read_text(encoding='utf-8'))
         rows = drawn or measure_all(args)
         write_rows(rows, args.json)

@@ -129,6 +129,14 @@ def _added_memory(prepare: Callable[..., Callable[[], object]], warm_up: Sequenc
     return _peak() - before
 
 
+def gpu_memory(run: Callable[[], object]) -> float:
+    """MiB that a run adds to what the tensors on this process's GPU take."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    run()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
 def _peak() -> float:
     """Peak resident memory in MiB; getrusage would carry over that of the parent process."""
     return int(re.search(r'VmHWM:\s+(\d+) kB', STATUS.read_text()).group(1)) / 1024

@@ -1,15 +1,17 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-"""Reads every image and label that a config uses to the end, and lists those that are bad.
+"""Reads every image and label that a config uses to the end, and tells what there is of each class.
 
     python tools/dataset_tools/check_data.py configs/upernet_lkca_s_ade20k.py --jobs 8
 
 It takes the config's own loading steps, and decodes each file once more with Pillow, which notices
-what OpenCV does not. The exit code is 1 if anything is bad.
+what OpenCV does not. Samples that are bad are listed, and notes say what the numbers mean. The
+exit code is 1 if anything is bad.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Iterator, List, Optional, Sequence, Tuple
@@ -18,14 +20,16 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.utils.dl_utils import set_multi_processing
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from common import add_config_options, errors_in_a_line, read_config
+from checks import annotations_blamed, name_fault
+from common import add_config_options, errors_in_a_line, read_config, table
+from inspection import Inspection, Summary
 
-from mmvisionmix.datasets.availability import check_data, leaf_datasets, source
-from mmvisionmix.datasets.bad_data import Finding, Inspection
+from mmvisionmix.datasets.availability import check_data, leaf_datasets, source, type_name
 
 LOADERS = ('train', 'val', 'test')
 
@@ -39,6 +43,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help=f'whose data to read, of {", ".join(LOADERS)} (default: all that the config has)')
     parser.add_argument(
         '--jobs', type=int, default=0, metavar='N', help='worker processes (default: none)')
+    parser.add_argument('--json', metavar='FILE', help='write all that was found to a file, too')
     add_config_options(parser, 'train_dataloader.dataset.data_root=DIR')
     return parser.parse_args(argv)
 
@@ -57,42 +62,55 @@ def inspections(cfg: Config, loaders: Sequence[str]) -> Iterator[Tuple[str, Insp
         place = source(config)
         try:
             dataset = DATASETS.build(config)
-            dataset.full_init()
+            getattr(dataset, 'full_init', list)()
         except Exception as error:  # nearly anything, of nearly anything in annotations
             raise ValueError(
-                f'{config["type"]} cannot read {place}, or finds no samples there: '
+                f'{type_name(config)} cannot read {place}, or finds no samples there: '
                 f'{type(error).__name__}: {error}') from error
         yield place, Inspection(dataset, cfg.get('model') or {})
 
 
-def inspect(place: str, inspection: Inspection, jobs: int) -> List[Finding]:
+def inspect(place: str, inspection: Inspection, jobs: int) -> Summary:
     """Reads all samples of a data set, behind a progress bar."""
     set_multi_processing()  # OpenCV with one thread per worker
     batches = DataLoader(inspection, batch_size=8, num_workers=jobs, collate_fn=list)
-    batches = track(batches, place, console=Console(stderr=True))
-    return [finding for batch in batches for finding in batch if finding]
+    summary = Summary(place, inspection.names)
+    for batch in track(batches, escape(place), console=Console(stderr=True)):
+        for sample in batch:
+            summary.add(sample)
+    return summary
 
 
-def print_findings(findings: Sequence[Finding]) -> None:
-    rows = [('sample', 'files', 'what is wrong'), ('---', ) * 3]
-    rows += [(str(sample), ' '.join(files), fault) for sample, files, fault in findings]
-    for row in rows:
-        print(f'| {" | ".join(row)} |')
+def report(summary: Summary) -> None:
+    """Prints bad samples, what there is of each class, and what that means."""
+    if summary.bad:
+        print(table(('sample', 'files', 'what is wrong'), [
+            (str(sample.number), ' '.join(sample.files), sample.fault) for sample in summary.bad]))
+    if summary.amounts:
+        print(table(('class', 'images', summary.unit, 'share'), summary.rows()))
+    for note in summary.notes():
+        print(f'note: {note}')
+    print(f'{summary.place}: {len(summary.bad)} of {summary.samples} samples are bad')
 
 
-def check(args: argparse.Namespace) -> int:
-    """Inspects the data sets of a config one by one; returns how many samples are bad."""
+def check(args: argparse.Namespace) -> bool:
+    """Inspects the data sets of a config one by one; returns whether anything is bad."""
     cfg = read_config(args.config, args.cfg_options)
-    check_data(cfg, [f'{name}_dataloader' for name in args.loaders])
+    loaders = [f'{name}_dataloader' for name in args.loaders]
+    check_data(cfg, loaders)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    bad = 0
-    for place, inspection in inspections(cfg, args.loaders):
-        findings = inspect(place, inspection, args.jobs)
-        if findings:
-            print_findings(findings)
-        bad += len(findings)
-        print(f'{place}: {len(findings)} of {len(inspection)} samples are bad')
-    return bad
+    summaries = []
+    with annotations_blamed(cfg, loaders):
+        for place, inspection in inspections(cfg, args.loaders):
+            fault = name_fault(inspection.dataset)
+            if fault:
+                raise ValueError(fault)
+            summaries.append(inspect(place, inspection, args.jobs))
+            report(summaries[-1])
+    if args.json:
+        found = json.dumps([summary.as_dict() for summary in summaries], indent=2)
+        Path(args.json).write_text(found + '\n')
+    return any(summary.bad for summary in summaries)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -100,7 +118,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     args = parse_args(argv)
     with errors_in_a_line(args.traceback):
         bad = check(args)
-    sys.exit(int(bad > 0))
+    sys.exit(int(bad))
 
 
 if __name__ == '__main__':

@@ -11,12 +11,13 @@ model before it was folded. What the format lacks is named, and nothing is writt
 """
 import argparse
 import copy
+import sys
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
-from mmengine.config import Config, DictAction
-from reparameterize import image_size, load_config, load_model, relative_error
+from mmengine.config import Config
+from reparameterize import image_size, load_config, relative_error
 from torch import Tensor, nn
 
 from mmvisionmix.complexity import DETECTION_SIZE
@@ -32,6 +33,10 @@ from mmvisionmix.export import (
     to_torchscript,
 )
 from mmvisionmix.models import switch_to_deploy
+from mmvisionmix.models.utils import image_channels
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from common import add_config_options, errors_in_a_line, load_model  # noqa: E402  beside this
 
 Size = Tuple[int, int]
 HINTS = dict(
@@ -70,9 +75,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--tolerance', type=float, default=1e-4,
         help='largest relative error of an output (default: %(default)s)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-        help='settings that override the config, e.g. model.backbone.arch=b')
+    add_config_options(parser, 'model.backbone.arch=b')
     args = parser.parse_args(argv)
     if args.batch < 1:
         parser.error(f'--batch must be positive, got {args.batch}')
@@ -96,8 +99,6 @@ def prepare(cfg: Config, args: argparse.Namespace) -> Tuple[Exportable, List[str
     Raises:
         ValueError: If the model is not supported, see :class:`Exportable`.
     """
-    if cfg.get('data_preprocessor') and 'backbone' in cfg.model:
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     model, meta = load_model(cfg, args.checkpoint)
     classes = list((meta.get('dataset_meta') or {}).get('classes') or ())
     return Exportable(model, args.backbone, args.normalize, args.resize).eval(), classes
@@ -187,8 +188,7 @@ def export(model: Exportable, args: argparse.Namespace, size: Size,
             these are not finite.
     """
     multiple = check_dynamic_size(model, size) if args.dynamic_size else 1
-    channels = next(m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
-    images = random_images(args, channels, size, multiple)
+    images = random_images(args, image_channels(model), size, multiple)
     expected = [model(batch) for batch in images]
     if not all(out.isfinite().all() for outs in expected for out in outs):
         raise ValueError('the model gives NaN or infinite values for random images: what was '
@@ -232,21 +232,17 @@ def compare(exported: nn.Module, images: Sequence[Tensor],
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Exports, compares, writes."""
     args = parse_args(argv)
-    cfg = load_config(args)
-    try:
-        model, classes = prepare(cfg, args)
+    with errors_in_a_line(args.traceback):
+        cfg = load_config(args)
         default = DETECTION_SIZE if cfg.get('default_scope') == 'mmdet' else image_size(cfg)
-        content = export(model, args, args.size or default, classes)
-    except ExportError as error:
-        raise SystemExit(f'error: {error}. {HINT.format(HINTS[args.format])}') from error
-    except ModuleNotFoundError as error:
-        raise SystemExit(f'error: {error}: pip install onnx onnxruntime') from error
-    except ValueError as error:
-        raise SystemExit(f'error: {error}') from error
-    try:
+        try:
+            model, classes = prepare(cfg, args)
+            content = export(model, args, args.size or default, classes)
+        except ExportError as error:
+            raise ExportError(f'{error}. {HINT.format(HINTS[args.format])}') from error
+        except ModuleNotFoundError as error:
+            raise ValueError(f'{error}: pip install onnx onnxruntime') from error
         WholeFileBackend().put(content, args.out)
-    except OSError as error:
-        raise SystemExit(f'error: cannot write {args.out}: {error.strerror}') from error
     print(f'written: {args.out} ({len(content) / 2**20:.1f} MiB)')
 
 

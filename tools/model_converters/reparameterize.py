@@ -10,23 +10,29 @@ and any after ``mmvisionmix.models.switch_to_deploy(model)``.
 """
 import argparse
 import math
-import pickle
 import shlex
-import textwrap
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
 import torch
-from mmengine.config import Config, DictAction
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, DefaultScope
-from mmengine.runner import load_checkpoint
+from mmengine.config import Config
 from mmengine.utils import to_2tuple
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmvisionmix.models import BaseBackbone, find_backbones
 from mmvisionmix.models.layers import ConvNorm
+from mmvisionmix.models.utils import image_channels
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from common import (  # noqa: E402  beside this folder
+    add_config_options,
+    check_files,
+    errors_in_a_line,
+    load_model,
+    read_config,
+)
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -42,9 +48,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--tolerance', type=float, default=1e-5,
         help='largest relative error of a feature map (default: %(default)s)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-        help='settings that override the config, e.g. model.backbone.arch=b')
+    add_config_options(parser, 'model.backbone.arch=b')
     args = parser.parse_args(argv)
     if args.size and min(args.size) < 1:
         parser.error(f'--size must be positive, got {args.size}')
@@ -55,41 +59,13 @@ def load_config(args: argparse.Namespace) -> Config:
     """Reads the config, with its options.
 
     Raises:
-        SystemExit: If the config or the checkpoint are missing, or the file to write exists.
+        FileNotFoundError: If the config or the checkpoint are missing.
+        FileExistsError: If the file to write exists.
     """
-    if not Path(args.checkpoint).is_file() and '://' not in args.checkpoint:
-        raise SystemExit(f'error: checkpoint {args.checkpoint} does not exist')
+    check_files(args.checkpoint, args.config)
     if args.out.exists():
-        raise SystemExit(f'error: {args.out} exists; remove it or choose another name')
-    try:
-        cfg = Config.fromfile(args.config)
-    except FileNotFoundError as error:
-        raise SystemExit(f'error: {error}') from error
-    cfg.merge_from_dict(args.cfg_options or {})
-    return cfg
-
-
-def load_model(cfg: Config, checkpoint: str) -> Tuple[nn.Module, dict]:
-    """Builds the model of a config on the CPU and loads its weights, all of them.
-
-    Returns:
-        The model in evaluation mode, and the meta data of the checkpoint.
-
-    Raises:
-        SystemExit: If the file is no checkpoint, is one of a deployed model, or has a key too many
-            or lacks one; names the first of them.
-    """
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        model = revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
-    try:
-        loaded = load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
-    except ValueError as error:  # of Foldable
-        raise SystemExit(f'error: {checkpoint} is deployed already; give the checkpoint that was '
-                         'trained') from error
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        why = textwrap.shorten(str(error), 400)
-        raise SystemExit(f'error: cannot load {checkpoint}: {why}') from error
-    return model, loaded.get('meta') or {}
+        raise FileExistsError(f'{args.out} exists; remove it or choose another name')
+    return read_config(args.config, args.cfg_options)
 
 
 def image_size(cfg: Config) -> Tuple[int, int]:
@@ -105,8 +81,8 @@ def deploy(backbone: BaseBackbone, size: Tuple[int, int]) -> float:
     Returns:
         How much that changes the feature maps: the largest relative error among them.
     """
-    channels = next(m.in_channels for m in backbone.modules() if isinstance(m, nn.Conv2d))
-    image = torch.randn(1, channels, *size, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(1, image_channels(backbone), *size, generator=generator)
     expected = backbone(image)
     backbone.switch_to_deploy()
     return relative_error(backbone(image), expected)
@@ -121,34 +97,41 @@ def relative_error(outs: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
                         for out, want in zip(outs, expected)]).max().item()
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Deploys, compares, writes."""
-    args = parse_args(argv)
+def reparameterize(args: argparse.Namespace) -> None:
+    """Deploys, compares, writes.
+
+    Raises:
+        ValueError: If the checkpoint is not the model's, there is no backbone of this package, or
+            folding changes its maps.
+    """
     cfg = load_config(args)
     model, meta = load_model(cfg, args.checkpoint)
-    try:
-        backbones = find_backbones(model)
-    except ValueError as error:
-        raise SystemExit(f'error: {error}') from error
     height, width = args.size or image_size(cfg)
     before = sum(param.numel() for param in model.parameters())
-    for name, backbone in backbones.items():
+    for name, backbone in find_backbones(model).items():
         error = deploy(backbone, (height, width))
         print(f'{name}: {type(backbone).__name__}, relative error {error:.1e} '
               f'on a random {height}x{width} image')
         if not error <= args.tolerance:  # NaN included
-            raise SystemExit(f'error: more than {args.tolerance:.1e}; nothing is written')
+            raise ValueError(f'more than {args.tolerance:.1e}; nothing is written')
         kept = Counter(type(layer.norm).__name__ for layer in backbone.modules()
                        if isinstance(layer, ConvNorm) and layer.folded is None)
         for kind, number in kept.items():
             print(f'{name}: {number} convolutions keep their norms, as {kind} does not fold')
     args.out.parent.mkdir(parents=True, exist_ok=True)
     torch.save(dict(meta=dict(meta, deployed=True), state_dict=model.state_dict()), args.out)
-    options = ' and the same --cfg-options' if args.cfg_options else ''
-    command = shlex.join(('python', 'tools/test.py', args.config, str(args.out), '--deploy'))
+    options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
+    command = shlex.join(
+        ('python', 'tools/test.py', args.config, str(args.out), '--deploy', *options))
     after = sum(param.numel() for param in model.parameters())
-    print(f'parameters: {before:,} -> {after:,}\n'
-          f'written: {args.out}\nnext: {command}{options}')
+    print(f'parameters: {before:,} -> {after:,}\nwritten: {args.out}\nnext: {command}')
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Writes what the command line asks for."""
+    args = parse_args(argv)
+    with errors_in_a_line(args.traceback):
+        reparameterize(args)
 
 
 if __name__ == '__main__':

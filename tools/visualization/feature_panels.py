@@ -35,6 +35,7 @@ from subjects import (
     NO_CHECKPOINT,
     Subject,
     add_image_options,
+    as_picture,
     choose_layers,
     label_of,
     load_subject,
@@ -108,7 +109,7 @@ def load(network: str, args: argparse.Namespace) -> Subject:
     model = build(name, Images(1, height, width, 'maps'))
     if getattr(model, 'output_fmt', None) == 'NHWC':  # as timm has it for some
         model = ChannelsFirst(model)
-    return Subject(name, model, normalise(pixels), pixels[..., ::-1].copy())
+    return Subject(name, model, normalise(pixels), as_picture(pixels))
 
 
 def field_sheet(subjects: Sequence[Subject], args: argparse.Namespace) -> Sheet:
@@ -136,7 +137,7 @@ def similarity_sheet(subjects: Sequence[Subject], args: argparse.Namespace) -> S
     """One row of maps per network, beside the image, which is not shown twice."""
     rows: List[List[Optional[Panel]]] = []
     for subject in subjects:
-        position = position_in(args, subject.picture.shape[:2])
+        position = position_in(args.position, subject.picture.shape[:2])
         maps = block_maps(subject.backbone, subject.images)
         again = subject is not subjects[0] and np.array_equal(subject.picture, subjects[0].picture)
         rows.append([None if again else Panel('image', subject.picture, position)] + [

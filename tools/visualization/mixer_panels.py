@@ -12,7 +12,8 @@ side, to see how a training proceeds. What can be seen depends on the backbone:
   saliency    LinGlo: softmax weights of the keys, as powers of 2 of their mean
   groups      MCGANet: softmax weights of tokens in the groups, as powers of 2 of their mean
   queries     MCGANet: softmax weights of groups for tokens of the convolutions, likewise
-  partitions  DualFormer: partitions as colours
+  partitions  DualFormer: partitions as colours; --query marks those of some pixels in the image,
+              and --agreement measures how far they follow labels
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import torch
 from drawing import Panel, Scale, Sheet, draw, save
 from matplotlib import colormaps
 from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
+from partition_agreement import agreement_table
 from subjects import (
     NO_CHECKPOINT,
     Subject,
@@ -41,9 +43,10 @@ from subjects import (
 from torch import Tensor
 
 from mmvisionmix.visualization import VIEWS, kernels, mixer_maps, mixing_rows, views_of
+from mmvisionmix.visualization.recording import token_at
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from common import add_config_options, errors_in_a_line  # noqa: E402  beside this folder
+from common import add_config_options, errors_in_a_line, positive_int  # noqa: E402  beside this
 
 Maps = Dict[str, Tensor]
 MOST_COLUMNS = 8
@@ -75,6 +78,12 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         '--head', type=int, default=0,
         help='head of groups, queries, and of several checkpoints, counted from 0; the last one '
         'of layers that have fewer (default: %(default)s)')
+    parser.add_argument(
+        '--query', nargs=2, type=int, action='append', default=[], metavar=('ROW', 'COLUMN'),
+        help='pixel of the scaled image whose partition of --head is drawn; may be repeated')
+    parser.add_argument(
+        '--agreement', type=positive_int, metavar='N',
+        help="also print how partitions agree with the labels of N images of the config's test set")
     add_image_options(
         parser, position='whose token rows are of',
         layers='most layers to draw, the last of each stage or evenly spread; kernels are all '
@@ -135,7 +144,7 @@ def kernel_sheet(subjects: Sequence[Subject]) -> Sheet:
 
 def row_sheet(subjects: Sequence[Subject], args: argparse.Namespace) -> Sheet:
     """One column per subject, one row per layer, beside the image."""
-    position = position_in(args, subjects[0].picture.shape[:2])
+    position = position_in(args.position, subjects[0].picture.shape[:2])
     columns = []
     for subject in subjects:
         maps = mixing_rows(subject.backbone, subject.images, position)
@@ -160,9 +169,8 @@ def map_sheet(view: str, subjects: Sequence[Subject], args: argparse.Namespace) 
              mixer_maps(subject.backbone, subject.images, view).items()} for subject in subjects]
     names = choose_layers(list(maps[0]), args.layers)
     picks_head = len(subjects) > 1 or view in ('groups', 'queries')
-    most = max(len(maps[0][name]) for name in names)
-    if picks_head and args.head >= most:
-        raise ValueError(f'--head {args.head}: the layers drawn have heads 0 to {most - 1}')
+    if picks_head:
+        check_head(args.head, [maps[0][name] for name in names])
     rows = []
     for i, name in enumerate(names):
         head: List[Optional[Panel]] = [Panel('image', subjects[0].picture) if i == 0 else None]
@@ -176,6 +184,45 @@ def map_sheet(view: str, subjects: Sequence[Subject], args: argparse.Namespace) 
                                   values.numpy()) for title, values in found.items()])
     heads = f', head {args.head + 1}' if picks_head else ''
     return make_sheet(view, rows, [label_of(name) for name in names], heads)
+
+
+def query_sheet(subjects: Sequence[Subject], args: argparse.Namespace) -> Sheet:
+    """One row per layer: the partitions of a head, and the image inside those of the queries.
+
+    Raises:
+        ValueError: If there are several subjects, no layer has the head asked for, or a query is
+            outside the image.
+    """
+    if len(subjects) > 1:
+        raise ValueError('--query takes one checkpoint')
+    picture = subjects[0].picture
+    queries = [position_in(pixel, picture.shape[:2]) for pixel in args.query]
+    maps = mixer_maps(subjects[0].backbone, subjects[0].images, 'partitions')
+    names = choose_layers(list(maps), args.layers)
+    check_head(args.head, [maps[name][0] for name in names])
+    rows = []
+    for name in names:
+        partitions = pick_head(maps[name][0], args.head).numpy()
+        rows.append([Panel('', partitions), *(
+            Panel(f'partition {partitions[token_at(query, partitions.shape)]:.0f}',
+                  fade_others(picture, partitions, query), query) for query in queries)])
+    return make_sheet('partitions', rows, [label_of(name) for name in names],
+                      f' of the tokens at the crosses, head {args.head + 1}')
+
+
+def fade_others(picture: np.ndarray, partitions: np.ndarray, query: Sequence[float]) -> np.ndarray:
+    """The picture, pale wherever tokens are not in the partition of the one at the query."""
+    nearest = [np.arange(side) * tokens // side
+               for side, tokens in zip(picture.shape, partitions.shape)]
+    inside = (partitions == partitions[token_at(query, partitions.shape)])[np.ix_(*nearest)]
+    return np.where(inside[..., None], picture, 255 - (255 - picture) // 5)
+
+
+def check_head(head: int, maps: Sequence[Tensor]) -> None:
+    """Raises a ValueError if no layer has a head of this number."""
+    most = max(map(len, maps))
+    if head >= most:
+        raise ValueError(f'--head {head}: the layers drawn have heads 0 to {most - 1}')
 
 
 def check_single(view: str, maps: Dict[str, Tensor]) -> None:
@@ -249,12 +296,16 @@ def make_sheets(args: argparse.Namespace) -> List[Sheet]:
     others = load_beside(args)
     if others and 'rows' not in views:
         raise ValueError(f'{subjects[0].name} has no rows that others could be beside')
+    if (args.query or args.agreement) and 'partitions' not in views:
+        raise ValueError(f'{subjects[0].name} has no partitions')
     sheets = []
     for view in views:
         if view == 'kernels':
             sheets.append(kernel_sheet(subjects))
         elif view == 'rows':
             sheets.append(row_sheet([*subjects, *others], args))
+        elif view == 'partitions' and args.query:
+            sheets.append(query_sheet(subjects, args))
         else:
             sheets.append(map_sheet(view, subjects, args))
     return sheets
@@ -265,6 +316,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     args = parse_args(argv)
     with errors_in_a_line(args.traceback), torch.no_grad():
         sheets = make_sheets(args)
+        if args.agreement:
+            print(agreement_table(args))
     save(draw(sheets), args.out)
     random = ', of random weights' if set(args.checkpoints) == {NO_CHECKPOINT} else ''
     print(f'{" and ".join(sheet.title for sheet in sheets)}{random}: {args.out}')

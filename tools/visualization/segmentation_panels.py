@@ -38,17 +38,19 @@ class Prediction(NamedTuple):
     Attributes:
         name: Name of the image file.
         image: RGB pixels, shape (height, width, 3), uint8.
-        truth: Class of every pixel or ``IGNORE_INDEX``, shape (height, width).
+        truth: Class of every pixel or ``IGNORE_INDEX``, shape (height, width); None if unknown.
         labels: Predicted class of every pixel, shape (height, width).
     """
     name: str
     image: np.ndarray
-    truth: np.ndarray
+    truth: Optional[np.ndarray]
     labels: np.ndarray
 
     @property
     def accuracy(self) -> float:
         """Share of the evaluated pixels whose class is right; NaN if none is evaluated."""
+        if self.truth is None:
+            return math.nan
         evaluated = self.truth != IGNORE_INDEX
         right = (self.truth == self.labels)[evaluated]
         return float(right.mean()) if right.size else math.nan
@@ -88,7 +90,8 @@ def predict(model: torch.nn.Module, dataset: Sequence[dict], num: int) -> Iterat
 def read_sample(sample: SegDataSample) -> Prediction:
     """Reads the image that a sample was made from, and takes the label maps from the sample."""
     truth, labels = (
-        data.data.squeeze(0).cpu().numpy() for data in (sample.gt_sem_seg, sample.pred_sem_seg))
+        sample.get(key).data.squeeze(0).cpu().numpy() if key in sample else None
+        for key in ('gt_sem_seg', 'pred_sem_seg'))
     image = mmcv.imread(sample.img_path, channel_order='rgb')
     return Prediction(Path(sample.img_path).name, image, truth, labels)
 
@@ -110,8 +113,10 @@ def make_sheet(title: str, found: Sequence[Prediction], classes: Sequence[str],
     colors[:len(palette)] = palette
     names = {**dict(enumerate(classes)), IGNORE_INDEX: 'ignored'}
     present = np.unique([label for each in found for labels in (each.truth, each.labels)
-                         for label in np.unique(labels)])
-    rows = [[Panel(each.name, each.image), Panel('truth', colors[each.truth]),
+                         if labels is not None for label in np.unique(labels)])
+    rows = [[Panel(each.name, each.image), Panel('prediction', colors[each.labels])]
+            if each.truth is None else
+            [Panel(each.name, each.image), Panel('truth', colors[each.truth]),
              Panel(f'prediction: {each.accuracy:.1%} right', colors[each.labels])]
             for each in found]
     scale = Scale('', NoNorm(), ListedColormap(colors[present] / 255),
@@ -144,8 +149,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         found, metainfo = run_model(cfg, args)
         sheet = make_sheet(Path(args.config).stem, found, metainfo['classes'], metainfo['palette'])
         save(draw([sheet]), args.out)
-    mean = np.nanmean([each.accuracy for each in found])
-    print(f'{len(found)} images, {mean:.1%} of their pixels right: {args.out}')
+    right = [each.accuracy for each in found if each.truth is not None]
+    score = f'{np.nanmean(right):.1%} of their pixels right' if right else 'without labels'
+    print(f'{len(found)} images, {score}: {args.out}')
 
 
 if __name__ == '__main__':

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import pickle
 import re
 import sys
 from pathlib import Path
@@ -15,15 +14,18 @@ import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.runner import load_checkpoint
 from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
-from mmvisionmix.datasets.image_files import read_fault
+from mmvisionmix.datasets.availability import type_name
 from mmvisionmix.models import BaseBackbone
+from mmvisionmix.models.utils import image_channels
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from common import build_model, positive_int, read_config  # noqa: E402
+TOOLS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TOOLS), str(TOOLS / 'dataset_tools')]
+import common  # noqa: E402  beside this folder
+from common import build_model, check_files, positive_int, read_config  # noqa: E402
+from inspection import read_fault  # noqa: E402
 
 NO_CHECKPOINT = 'none'
 DEFAULT_SIZE = 224
@@ -79,25 +81,25 @@ def add_image_options(parser: argparse.ArgumentParser, position: str, layers: st
         help="scale and crop the image to as many pixels (default: the config's, else 224 224)")
 
 
-def position_in(args: argparse.Namespace, size: Sequence[int]) -> Tuple[float, float]:
-    """The middle of the pixel at ``--position``, as parts of an image's height and width.
+def position_in(pixel: Optional[Sequence[int]], size: Sequence[int]) -> Tuple[float, float]:
+    """The middle of a pixel, as parts of an image's height and width.
 
     Args:
-        args: With the position.
+        pixel: Its row and column. Default: the image's centre.
         size: Height and width of the image in pixels.
 
     Raises:
         ValueError: If it is outside the image.
     """
     height, width = size
-    row, col = args.position or (height // 2, width // 2)
+    row, col = pixel or (height // 2, width // 2)
     if not (0 <= row < height and 0 <= col < width):
-        raise ValueError(f'--position {row} {col} is outside the image of {height} x {width}')
+        raise ValueError(f'pixel {row} {col} is outside the image of {height} x {width}')
     return (row + 0.5) / height, (col + 0.5) / width
 
 
 def load_subject(config: str, checkpoint: str, image: str, size: Optional[Sequence[int]] = None,
-                 options: Optional[dict] = None, name: str = '') -> Subject:
+                 options: Sequence[str] = (), name: str = '') -> Subject:
     """Loads the backbone of a config's model, and an image as this model takes it.
 
     Args:
@@ -117,19 +119,13 @@ def load_subject(config: str, checkpoint: str, image: str, size: Optional[Sequen
     check_files(image)
     cfg = load_config(config, checkpoint, options)
     model = load_model(cfg, checkpoint)
-    pixels = read_image(image, size or image_size(cfg))
-    return Subject(name or Path(config).stem, backbone_of(model),
-                   preprocess(model, pixels, reads_files(cfg)), pixels[..., ::-1].copy())
+    backbone = backbone_of(model)
+    pixels = read_image(image, size or image_size(cfg), image_channels(backbone))
+    return Subject(name or Path(config).stem, backbone,
+                   preprocess(model, pixels, reads_files(cfg)), as_picture(pixels))
 
 
-def check_files(*paths: str) -> None:
-    """Raises a FileNotFoundError that names the first file that is missing."""
-    for path in paths:
-        if '://' not in path and not Path(path).is_file():
-            raise FileNotFoundError(f'{path} does not exist')
-
-
-def load_config(config: str, checkpoint: str, options: Optional[dict] = None) -> Config:
+def load_config(config: str, checkpoint: str, options: Sequence[str] = ()) -> Config:
     """Reads a config, with settings that override it.
 
     Raises:
@@ -146,14 +142,12 @@ def load_model(cfg: Config, checkpoint: str) -> nn.Module:
         ValueError: If the file is no checkpoint of the model, or holds values that are not finite.
     """
     torch.manual_seed(0)
-    model = build_model(cfg)
-    model.eval()  # of which some networks of the codebases return nothing
-    if checkpoint != NO_CHECKPOINT:
-        try:
-            load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise ValueError(f'cannot load {checkpoint}: {error}') from error
-        check_finite(model, checkpoint)
+    if checkpoint == NO_CHECKPOINT:
+        model = build_model(cfg)
+        model.eval()  # of which some networks of the codebases return nothing
+        return model
+    model, _ = common.load_model(cfg, checkpoint)
+    check_finite(model, checkpoint)
     return model
 
 
@@ -199,30 +193,42 @@ def reads_files(cfg: Config) -> bool:
     """Whether the config's images come from files, BGR, and not from a data set's arrays, RGB."""
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
     steps = (loader.get('dataset') or {}).get('pipeline') or []
-    return not steps or any('LoadImage' in step['type'] for step in steps)
+    return not steps or any('LoadImage' in type_name(step) for step in steps)
 
 
-def read_image(path: str, size: Sequence[int]) -> np.ndarray:
-    """Reads an image, scales it to cover a size, and crops its centre: BGR (H, W, 3), uint8.
+def read_image(path: str, size: Sequence[int], channels: int = 3) -> np.ndarray:
+    """Reads an image, scales it to cover a size, and crops its centre: (H, W, channels), uint8.
+
+    Three channels are BGR, and one is grey; of other numbers the file has to have as many.
 
     Raises:
-        ValueError: If the file is no image.
+        ValueError: If the file is no image, or has another number of channels.
     """
     fault = read_fault(path)
     if fault:
         raise ValueError(f'{path} {fault}')
-    pixels = mmcv.imread(path)
+    pixels = mmcv.imread(path, {1: 'grayscale', 3: 'color'}.get(channels, 'unchanged'))
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    if pixels.shape[2] != channels:
+        raise ValueError(f'{path} has {pixels.shape[2]} channels, and the network takes {channels}')
     height, width = size
     scale = max(height / pixels.shape[0], width / pixels.shape[1])
     rows, cols = (math.ceil(round(side * scale, 6)) for side in pixels.shape[:2])
     pixels = mmcv.imresize(pixels, (cols, rows), interpolation='area' if scale < 1 else 'bicubic')
     top, left = (rows - height) // 2, (cols - width) // 2
+    pixels = pixels.reshape(rows, cols, channels)  # of one channel, scaling makes none
     return np.ascontiguousarray(pixels[top:top + height, left:left + width])
 
 
+def as_picture(pixels: np.ndarray) -> np.ndarray:
+    """What is shown of an image (H, W, channels): RGB, of the first three channels or of one."""
+    bgr = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1].repeat(3, 2)
+    return bgr[..., ::-1].copy()
+
+
 def preprocess(model: nn.Module, pixels: np.ndarray, as_bgr: bool) -> Tensor:
-    """Turns BGR pixels (H, W, 3) into what a model's backbone takes, shape (1, 3, H, W)."""
-    given = pixels if as_bgr else pixels[..., ::-1]
+    """Turns pixels (H, W, C), BGR if three, into what a model's backbone takes, (1, C, H, W)."""
+    given = pixels[..., ::-1] if pixels.shape[2] == 3 and not as_bgr else pixels
     image = torch.from_numpy(given.copy()).permute(2, 0, 1)
     preprocessor = getattr(model, 'data_preprocessor', None)
     if preprocessor is None:

@@ -1,4 +1,4 @@
-# ADE20K in batches of 16, evaluated as the LKCA paper does: by the model's ten best classes.
+# ADE20K in batches of 16, evaluated as we read the LKCA paper: by the model's ten best classes.
 _base_ = 'mmseg::_base_/datasets/ade20k.py'
 
 train_dataloader = dict(batch_size=16)

@@ -1,5 +1,5 @@
-# CIFAR-10 with the paper's augmentation. Images are RGB here. * as in the public recipe of the paper's
-# reference [11]; the deviations are those of CIFAR-10's pixels, which mmpretrain's are not.
+# CIFAR-10 with the paper's augmentation. Images are RGB here. * as in the public recipe of the
+# paper's reference [11]; the deviations are those of CIFAR-10's pixels, which mmpretrain's are not.
 _base_ = ['mmpretrain::_base_/datasets/cifar10_bs16.py', './pipelines/auto_aug.py']
 
 data_preprocessor = dict(std=[62.985, 62.093, 66.708])  # *

@@ -1,9 +1,8 @@
-# ImageNet in batches of 128 with RandAugment as the MCGANet paper lists it, and no Random Erasing,
-# which it does not list. The crop, the flip and RandAugment's strength are customary: mmpretrain's
-# for Swin.
+# ImageNet in batches of 128. The MCGANet paper lists RandAugment, CutMix, Mixup and label smoothing
+# as examples of augmentations "defined by" DeiT, PVT and Swin, which all erase a part of a quarter
+# of the images too. The values are mmpretrain's for Swin; Mixup and CutMix are in the model.
 _base_ = 'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py'
 
-train_pipeline = [step for step in _base_.train_pipeline if step['type'] != 'RandomErasing']
-train_dataloader = dict(batch_size=128, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(batch_size=128)
 val_dataloader = dict(batch_size=128)
 test_dataloader = val_dataloader

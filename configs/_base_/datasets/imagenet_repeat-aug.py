@@ -1,5 +1,5 @@
-# ImageNet in batches of 128 with DeiT's augmentation as the LinGlo paper lists it: repeated
-# augmentation, and no RandAugment. * a customary value.
+# ImageNet in batches of 128 with what the LinGlo paper lists of DeiT's augmentation: repeated
+# augmentation, and no RandAugment, which DeiT has too. * a customary value.
 _base_ = 'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py'
 
 train_pipeline = [

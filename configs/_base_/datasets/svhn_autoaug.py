@@ -1,5 +1,5 @@
-# SVHN with the paper's augmentation, flips of digits included. Images are RGB here. * as in the public
-# recipe of the paper's reference [11].
+# SVHN with the paper's augmentation, flips of digits included. Images are RGB here. * as in the
+# public recipe of the paper's reference [11].
 _base_ = ['mmpretrain::_base_/datasets/cifar10_bs16.py', './pipelines/auto_aug.py']
 
 data_preprocessor = dict(mean=[111.61, 113.16, 120.57], std=[50.50, 51.26, 50.24])  # *

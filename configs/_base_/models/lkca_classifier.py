@@ -1,8 +1,8 @@
-# LKCA-ViT for images of 32 x 32 with mean pooling, as in the paper. It names stochastic depth, label
-# smoothing, Mixup and CutMix, and not their strength. Values marked * are those of the public recipe
-# of its reference [11] ("Vision Transformer for Small-Size Datasets"), which has all values that the
-# paper does state: the same stochastic depth in all blocks; Mixup on a quarter of the batches, CutMix
-# on another, half left as they are.
+# LKCA-ViT for images of 32 x 32 with mean pooling, as in the paper. It names stochastic depth,
+# label smoothing, Mixup and CutMix, and not their strength. Values marked * are those of the public
+# recipe of its reference [11] ("Vision Transformer for Small-Size Datasets"), which has all values
+# that the paper does state: the same stochastic depth in all blocks; Mixup on a quarter of the
+# batches, CutMix on another, half left as they are.
 model = dict(
     type='ImageClassifier',
     backbone=dict(

@@ -1,6 +1,6 @@
-# The paper's ViT baseline for images of 32 x 32. It has a class token (Section III-B-3). Width, depth
-# and heads are inferred from its parameter counts, and so are projections of queries, keys and values
-# without bias; reference [11] has this very network. * as in lkca_classifier.py.
+# The paper's ViT baseline for images of 32 x 32. It has a class token (Section III-B-3). Width,
+# depth and heads are inferred from its parameter counts, and so are projections of queries, keys
+# and values without bias; reference [11] has this very network. * as in lkca_classifier.py.
 _base_ = './lkca_classifier.py'
 
 model = dict(

@@ -4,13 +4,7 @@
 # says nothing. As in the base, the last learning rate is customary, and so is what does not decay.
 _base_ = './imagenet_300e.py'
 
-optim_wrapper = dict(
-    optimizer=dict(lr=5e-4),
-    paramwise_cfg=dict(
-        custom_keys={
-            '.pos_embed': dict(decay_mult=0.),  # DeiT
-            '.relative_position_bias_table': dict(decay_mult=0.)  # Swin
-        }))
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=True, end=5, convert_to_iter_based=True),
     dict(

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from mmvisionmix.registry import MODELS
 
-from ..arguments import check_int
-from ..layers import ChannelNorm, ConvNorm, MBConv, PartitionAttention
+from ..arguments import check_choice, check_int
+from ..layers import ChannelNorm, ConvNorm, MBConv, PartitionAttention, make_encoding
 from .base import Stage, drop_path_rates
 from .pyramid import PreNormBlock, PyramidBackbone
 
@@ -24,7 +24,7 @@ class DualMixer(BaseModule):
         make_attention (Callable): ``make_attention(channels)`` makes partition attention.
         mixing (str): ``'parallel'``: as above. ``'serial'``: attention after convolution, both on
             all channels, the convolution without expansion. ``'attention'``: attention alone, on
-            all channels. Defaults to ``'parallel'``.
+            all channels. Defaults to ``'parallel'``. The projection after each is inferred.
         norm_cfg (dict): Config of the batch norms. Defaults to ``dict(type='BN')``.
 
     Raises:
@@ -87,7 +87,8 @@ class DualFormer(PyramidBackbone):
     encoding.
 
     Inferred, as the paper does not say: the ratios of MLPs, from parameter counts, the number of
-    heads, and one layer norm per emitted stage.
+    heads, the projection of both paths, and one layer norm per emitted stage; see
+    :class:`PartitionAttention` for the rest.
 
     Args:
         arch (str | dict): ``'t'``, ``'xs'``, ``'s'`` or ``'b'`` of Table 1, or a dict with the keys
@@ -105,10 +106,13 @@ class DualFormer(PyramidBackbone):
         rescale (bool): See :class:`PartitionAttention`. Defaults to True.
         mixing (str): ``'parallel'``, ``'serial'`` or ``'attention'``, see :class:`DualMixer`, and
             Table 5. Defaults to ``'parallel'``.
+        encoding (str, optional): See :class:`LinGlo`; the paper has none. Defaults to None.
         gap_before_norm (bool): Whether to emit vectors (B, C), averages over positions and then
             normalised, as classifiers want, instead of normalised maps. Defaults to False.
         impl (str): Form of the attention, see :class:`PartitionAttention`. Defaults to
             ``'auto'``.
+        normalisation (str): ``'softmax'``, or ``'paper'`` for study, see
+            :class:`PartitionAttention`. Defaults to ``'softmax'``.
         hash_seed (int): What the hash vectors of the first block are drawn from; each block after
             it adds one. Defaults to 0.
         norm_cfg (dict): Config of the batch norms. Defaults to ``dict(type='BN')``.
@@ -165,8 +169,10 @@ class DualFormer(PyramidBackbone):
                  paths: Sequence[str] = ('intra', 'inter'),
                  rescale: bool = True,
                  mixing: str = 'parallel',
+                 encoding: Optional[str] = None,
                  gap_before_norm: bool = False,
                  impl: str = 'auto',
+                 normalisation: str = 'softmax',
                  hash_seed: int = 0,
                  norm_cfg: Optional[dict] = None,
                  drop_rate: float = 0.,
@@ -185,20 +191,21 @@ class DualFormer(PyramidBackbone):
             name = f'dualformer-{arch.lower()}_8xb128-300e_in1k'
             self.pretraining_config = f'configs/dualformer/{name}'
         check_int(0, hash_seed=hash_seed)
+        check_choice(MIXINGS, mixing=mixing)
         if dims[0] < 2:
             raise ValueError(f'arch.embed_dims must start with 2 or more, got {dims}')
-        if mixing not in MIXINGS:
-            raise ValueError(f'mixing must be one of {list(MIXINGS)}, got {mixing!r}')
 
         def make_block(stage: int, index: int) -> nn.Module:
             make_attention = partial(
                 PartitionAttention, num_heads=num_heads, num_partitions=num_partitions,
                 partition=partition, share_partition=share_partition, paths=paths,
                 rescale=rescale, reduction=settings['reductions'][stage],
-                hash_seed=hash_seed + index, impl=impl, norm_cfg=norm_cfg)
+                hash_seed=hash_seed + index, impl=impl, normalisation=normalisation,
+                norm_cfg=norm_cfg)
             mixer = DualMixer(dims[stage], make_attention, mixing, norm_cfg)
-            return PreNormBlock(
-                dims[stage], mixer, settings['mlp_ratios'][stage], drop_rate, rates[index])
+            ratio = settings['mlp_ratios'][stage]
+            local = make_encoding(encoding, dims[stage] * ratio, norm_cfg, impl)
+            return PreNormBlock(dims[stage], mixer, ratio, drop_rate, rates[index], local)
 
         def make_downsample(stage: int) -> nn.Module:
             if stage == 0:

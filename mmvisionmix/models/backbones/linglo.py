@@ -1,7 +1,7 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 from itertools import accumulate
 from operator import mul
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from mmcv.cnn.bricks import DropPath
 from mmcv.cnn.bricks.transformer import AdaptivePadding
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmvisionmix.registry import MODELS
 
-from ..arguments import check_int, check_rate, check_size
+from ..arguments import check_choice, check_int, check_rate, check_size
 from ..layers import (
     ConditionalPositionalEncoding,
     ConvFFN,
@@ -19,12 +19,9 @@ from ..layers import (
     MBConv,
     PositionEmbedding,
     SelfAttention,
+    make_encoding,
 )
 from .base import BaseBackbone, Stage, drop_path_rates
-
-# Branches and residual of the variants of Section 5.3.
-ENCODINGS: Dict[str, Tuple[int, bool]] = {
-    'cpe': (1, False), 'r-cpe': (1, True), 'p-cpe': (4, False), 'rp-cpe': (4, True)}
 
 
 class PatchEmbedding(BaseModule):
@@ -189,7 +186,7 @@ class LinGlo(BaseBackbone):
         'b2': dict(  # 25.97M, 25.16M; 5.04G
             embed_dims=(64, 128, 320, 512), depths=(3, 5, 9, 3), num_heads=(1, 2, 5, 8),
             mlp_ratios=(8, 8, 4, 4)),
-        'w/o-ch': dict(  # 3.92M, without encodings and with its patches
+        'w/o-ch': dict(  # 3.92M, without encodings and with its patches; MLP ratios inferred
             embed_dims=(150, 150, 150, 150), depths=(2, 3, 3, 2), num_heads=(3, 3, 3, 3),
             mlp_ratios=(8, 8, 4, 4)),
     }
@@ -236,7 +233,7 @@ class LinGlo(BaseBackbone):
         self.set_out_indices(out_indices, depths)
         if isinstance(arch, str):
             self.pretraining_config = f'configs/linglo/linglo-{arch.lower()}_8xb128-300e_in1k'
-        self._check_options(len(depths), layout, attention, encoding, patch_sizes)
+        self._check_options(len(depths), layout, attention, patch_sizes)
         self.gap_before_norm = gap_before_norm
         norm_cfg = norm_cfg or dict(type='BN')
 
@@ -246,13 +243,11 @@ class LinGlo(BaseBackbone):
                 return ConvBlock(channels, norm_cfg, rate)
             mixer: nn.Module
             if attention == 'dot-product':
-                mixer = SelfAttention(channels, heads)
+                mixer = SelfAttention(channels, heads, qkv_bias=True)
             else:
                 mixer = KeyOnlyAttention(channels, heads, inner_per_head, drop_rate, impl)
             hidden = channels * settings['mlp_ratios'][stage]
-            local = None if encoding is None else ConditionalPositionalEncoding(
-                hidden, *ENCODINGS[encoding], norm_cfg,
-                'literal' if impl == 'literal' else 'auto')
+            local = make_encoding(encoding, hidden, norm_cfg, impl)
             return HybridBlock(channels, mixer, ConvFFN(channels, hidden, local, drop_rate), rate)
 
         embeddings = self._make_embeddings(
@@ -321,15 +316,11 @@ class LinGlo(BaseBackbone):
         return embeddings
 
     @staticmethod
-    def _check_options(num_stages: int, layout: str, attention: str, encoding: Optional[str],
+    def _check_options(num_stages: int, layout: str, attention: str,
                        patch_sizes: Optional[Sequence[int]]) -> None:
         if not isinstance(layout, str) or len(layout) != num_stages or set(layout) - set('ch'):
             raise ValueError(f"layout must have {num_stages} letters, 'c' or 'h', got {layout!r}")
-        if attention not in ('key-only', 'dot-product'):
-            raise ValueError(f"attention must be 'key-only' or 'dot-product', got {attention!r}")
-        if encoding is not None and encoding not in ENCODINGS:
-            raise ValueError(f'encoding must be None or one of {list(ENCODINGS)}, got '
-                             f'{encoding!r}')
+        check_choice(('key-only', 'dot-product'), attention=attention)
         if patch_sizes is None:
             return
         check_int(patch_sizes=patch_sizes)

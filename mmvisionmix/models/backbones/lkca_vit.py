@@ -65,8 +65,9 @@ class LKCAViT(BaseBackbone):
 
     Images of any size are taken: the bottom and right are zero-padded to a multiple of
     ``patch_size``, the position embedding is resized, and the kernels are cropped or padded.
-    Inferred, as the paper does not say: the output projection of the mixer, the sizes behind the
-    names, and one layer norm per emitted stage where several are emitted.
+    Inferred, as the paper does not say: the sizes behind the names, the output projection of the
+    mixer, and one layer norm per emitted stage where several are emitted. Which blocks keep
+    self-attention the paper leaves open: Section III-B-3 speaks of some, Eq. 3 of none.
 
     Args:
         arch (str | dict): Architecture. Names with ``m`` are the rows of Tables II-IV by millions
@@ -80,14 +81,17 @@ class LKCAViT(BaseBackbone):
         in_channels (int): Channels of the input image. Defaults to 3.
         out_indices (int | Sequence[int]): Blocks to emit; negative ones count from the end.
             Blocks past the last of them are not built. Defaults to -1.
-        attention_layers (Sequence[int]): Blocks that keep softmax self-attention, as Section
-            III-B-3 mentions; negative ones count from the end. Defaults to none.
+        attention_layers (Sequence[int]): Blocks that keep softmax self-attention, see
+            :class:`SelfAttention`; negative ones count from the end. Defaults to none.
         num_heads (int): Heads of these blocks. Defaults to 8.
         impl (str): Form of the LKCA product, see :func:`mmvisionmix.ops.large_kernel_mix`.
             Defaults to ``'auto'``.
         interpolate_kernel (bool): Whether to resize kernels, instead of cropping or padding them,
             for images of another size than ``img_size``. Suits the same scenes at another
             resolution. Defaults to False.
+        out_proj (bool): Whether LKCA has an output projection, see :class:`LargeKernelAttention`.
+            Defaults to True.
+        kernel_init (str): How its kernel starts, ``'zero'`` or ``'conv'``. Defaults to ``'zero'``.
         drop_rate (float): Dropout after the position embedding and in MLPs. Defaults to 0.
         drop_path_rate (float): Stochastic-depth rate of the last block. Defaults to 0.
         uniform_drop_path (bool): Whether all blocks have that rate, instead of rates that rise
@@ -152,6 +156,8 @@ class LKCAViT(BaseBackbone):
                  num_heads: int = 8,
                  impl: str = 'auto',
                  interpolate_kernel: bool = False,
+                 out_proj: bool = True,
+                 kernel_init: str = 'zero',
                  drop_rate: float = 0.,
                  drop_path_rate: float = 0.,
                  uniform_drop_path: bool = False,
@@ -189,7 +195,8 @@ class LKCAViT(BaseBackbone):
             if i in attention:
                 mixer = SelfAttention(self.embed_dims, num_heads)
             else:
-                mixer = LargeKernelAttention(self.embed_dims, grid, impl, interpolate_kernel)
+                mixer = LargeKernelAttention(
+                    self.embed_dims, grid, impl, interpolate_kernel, out_proj, kernel_init)
             self.stages.append(
                 LKCABlock(mixer, self.embed_dims, settings['mlp_ratio'], drop_rate, rates[i]))
         self.norms = nn.ModuleDict(

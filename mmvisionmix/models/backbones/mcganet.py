@@ -1,12 +1,12 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-from typing import List, Sequence, Union
+from typing import List, Optional, Sequence, Union
 
 from mmcv.cnn.bricks.transformer import AdaptivePadding
 from torch import nn
 
 from mmvisionmix.registry import MODELS
 
-from ..layers import ChannelNorm, GroupAttention
+from ..layers import ChannelNorm, GroupAttention, make_encoding
 from .base import Stage, drop_path_rates
 from .pyramid import PreNormBlock, PyramidBackbone
 
@@ -37,12 +37,13 @@ class MCGANet(PyramidBackbone):
     """MCGANet: multi-scale convolutions meet group attention, in a four-stage pyramid.
 
     From Vo et al., "Multi-scale Convolutions Meet Group Attention for Dense Prediction Tasks",
-    Section 3: patch embeddings by convolutions, depthwise from the second on, and blocks of MCGA
-    attention (Eq. 1-3) and an MLP. Maps are (B, C, H, W) throughout, channels-last. Images of any
-    size are taken: what is short of a patch is padded with zeros at the bottom and right.
+    Section 3: patch embeddings by depthwise convolutions, and blocks of MCGA attention (Eq. 1-3)
+    and an MLP. Maps are (B, C, H, W) throughout, channels-last. Images of any size are taken: what
+    is short of a patch is padded with zeros at the bottom and right.
 
-    Inferred, as the paper does not say: biases, norms after patch embeddings, and one layer norm
-    per emitted stage.
+    Departs from the paper: the first patch embedding is dense, as 32 channels are no multiple of 3.
+    Inferred, as it does not say: biases, norms after patch embeddings, and one layer norm per
+    emitted stage.
 
     Args:
         arch (str | dict): ``'base'``, the paper's only network, or a dict with the keys
@@ -56,13 +57,14 @@ class MCGANet(PyramidBackbone):
         qkv_bias (bool): See :class:`GroupAttention`. Defaults to True.
         share_groups (bool): See :class:`GroupAttention`. Defaults to False.
         fusion (str): See :class:`GroupAttention`. Defaults to ``'separate'``.
+        encoding (str, optional): See :class:`LinGlo`; the paper has none. Defaults to None.
         gap_before_norm (bool): Whether to emit vectors (B, C), averages over positions and then
             normalised, as classifiers want, instead of normalised maps. Defaults to False.
         impl (str): Form of the attention, see :class:`GroupAttention`. Defaults to ``'auto'``.
         drop_rate (float): Dropout in MLPs. Defaults to 0.
         drop_path_rate (float): Stochastic-depth rate of the last block. Defaults to 0.
         frozen_stages (int): See :class:`BaseBackbone`. Defaults to -1.
-        norm_eval (bool): See :class:`BaseBackbone`; there are no batch norms. Defaults to False.
+        norm_eval (bool): See :class:`BaseBackbone`; encodings have batch norms. Defaults to False.
         with_cp (bool): See :class:`BaseBackbone`. Defaults to False.
         init_cfg (dict | list[dict], optional): See :class:`BaseBackbone`. Defaults to truncated
             normal linear layers and convolutions with a standard deviation of 0.02.
@@ -104,6 +106,7 @@ class MCGANet(PyramidBackbone):
                  qkv_bias: bool = True,
                  share_groups: bool = False,
                  fusion: str = 'separate',
+                 encoding: Optional[str] = None,
                  gap_before_norm: bool = False,
                  impl: str = 'auto',
                  drop_rate: float = 0.,
@@ -126,8 +129,9 @@ class MCGANet(PyramidBackbone):
             attention = GroupAttention(
                 dims[stage], settings['num_heads'][stage], num_groups, kernel_sizes, qkv_bias,
                 share_groups, fusion, impl)
-            return PreNormBlock(
-                dims[stage], attention, settings['mlp_ratios'][stage], drop_rate, rate)
+            ratio = settings['mlp_ratios'][stage]
+            local = make_encoding(encoding, dims[stage] * ratio, impl=impl)
+            return PreNormBlock(dims[stage], attention, ratio, drop_rate, rate, local)
 
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
         self.stem = PatchEmbedding(in_channels, dims[0], 4)

@@ -1,5 +1,5 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-from typing import Any, Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 from mmcv.cnn.bricks import DropPath
@@ -7,7 +7,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ..arguments import check_int, check_rate
-from ..layers import ChannelNorm, ConvFFN
+from ..layers import ChannelNorm, ConditionalPositionalEncoding, ConvFFN
 from .base import BaseBackbone
 
 
@@ -20,6 +20,7 @@ class PreNormBlock(BaseModule):
         mlp_ratio (int): Hidden channels of the feed-forward network, as a multiple of C.
         drop_rate (float): Dropout in the feed-forward network. Defaults to 0.
         drop_path_rate (float): Stochastic-depth rate of both branches. Defaults to 0.
+        encoding (nn.Module, optional): See :class:`ConvFFN`. Defaults to None.
     """
 
     def __init__(self,
@@ -27,12 +28,13 @@ class PreNormBlock(BaseModule):
                  mixer: nn.Module,
                  mlp_ratio: int,
                  drop_rate: float = 0.,
-                 drop_path_rate: float = 0.) -> None:
+                 drop_path_rate: float = 0.,
+                 encoding: Optional[nn.Module] = None) -> None:
         super().__init__()
         self.norm1 = ChannelNorm(embed_dims)
         self.mixer = mixer
         self.norm2 = ChannelNorm(embed_dims)
-        self.ffn = ConvFFN(embed_dims, embed_dims * mlp_ratio, drop_rate=drop_rate)
+        self.ffn = ConvFFN(embed_dims, embed_dims * mlp_ratio, encoding, drop_rate)
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,6 +57,7 @@ class PyramidBackbone(BaseBackbone):
     """
 
     block_classes = (PreNormBlock, )
+    fx_leaves = (*BaseBackbone.fx_leaves, ConditionalPositionalEncoding)
 
     def __init__(self, in_channels: int, drop_rate: float, gap_before_norm: bool,
                  **kwargs: Any) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """Modules that own parameters and call the functions of :mod:`mmvisionmix.ops`."""
 from .channel_norm import ChannelNorm
-from .conditional_positional_encoding import ConditionalPositionalEncoding
+from .conditional_positional_encoding import ConditionalPositionalEncoding, make_encoding
 from .conv_ffn import ConvFFN
 from .conv_norm import ConvNorm
 from .foldable import Foldable, are_plain
@@ -16,6 +16,6 @@ from .self_attention import SelfAttention
 __all__ = [
     'ChannelNorm', 'ConditionalPositionalEncoding', 'ConvFFN', 'ConvNorm', 'Foldable',
     'GroupAttention', 'KeyOnlyAttention', 'LargeKernelAttention', 'MBConv', 'PartitionAttention',
-    'PositionEmbedding', 'SelfAttention', 'SqueezeExcitation', 'are_plain', 'resize_loaded',
-    'resize_pos_embed'
+    'PositionEmbedding', 'SelfAttention', 'SqueezeExcitation', 'are_plain', 'make_encoding',
+    'resize_loaded', 'resize_pos_embed'
 ]

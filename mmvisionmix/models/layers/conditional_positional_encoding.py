@@ -1,6 +1,6 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 from functools import reduce
-from typing import Any, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -8,16 +8,21 @@ from torch import Tensor, nn
 
 from mmvisionmix._compat import is_tracing
 from mmvisionmix.ops import depthwise_statistics
+from mmvisionmix.registry import MODELS
 
 from ..arguments import check_choice
 from .conv_norm import ConvNorm, may_fold
 from .foldable import Foldable, are_plain, has_hooks
 
 IMPLS = ('auto', 'literal', 'merged')
+ENCODINGS: Dict[str, Tuple[int, bool]] = {
+    'cpe': (1, False), 'r-cpe': (1, True), 'p-cpe': (4, False), 'rp-cpe': (4, True)}
+"""Branches and residual of the variants of Table 6."""
 MANY = 1024
 """Values of a channel, over images and positions, from which on statistics pay on CPUs."""
 
 
+@MODELS.register_module()
 class ConditionalPositionalEncoding(Foldable):
     """Conditional positional encoding: depthwise convolutions, whose padding tells positions apart.
 
@@ -130,3 +135,15 @@ def _track(norm: Any, mean: Tensor, var: Tensor, count: int) -> None:
     share = 1 / norm.num_batches_tracked.item() if norm.momentum is None else norm.momentum
     norm.running_mean.lerp_(mean, share)
     norm.running_var.lerp_(var * (count / (count - 1)), share)
+
+
+def make_encoding(encoding: Optional[str], channels: int, norm_cfg: Optional[dict] = None,
+                  impl: str = 'auto') -> Optional[ConditionalPositionalEncoding]:
+    """Makes the encoding of a name in :data:`ENCODINGS`, in a network of form ``impl``, or None.
+
+    Raises:
+        ValueError: If there is no such name.
+    """
+    check_choice((None, *ENCODINGS), encoding=encoding)
+    return None if encoding is None else ConditionalPositionalEncoding(
+        channels, *ENCODINGS[encoding], norm_cfg, 'literal' if impl == 'literal' else 'auto')

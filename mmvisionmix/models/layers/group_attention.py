@@ -19,6 +19,7 @@ from mmvisionmix.ops import (
     propagate_groups,
 )
 from mmvisionmix.ops.group_attention import IMPLS
+from mmvisionmix.registry import MODELS
 
 from ..arguments import check_choice, check_heads, check_int
 from .foldable import Foldable, are_plain
@@ -41,12 +42,14 @@ class GroupAttentionMaps(NamedTuple):
     propagation: Tensor
 
 
+@MODELS.register_module()
 class GroupAttention(Foldable):
     """MCGA attention: multi-scale convolution meets group attention, Section 3.2 of its paper.
 
     Learned group tokens attend to all tokens, an MLP mixes the groups, and depthwise convolutions
     of the input, one per kernel size, attend to the groups; the projected results are summed.
-    Inferred, as the paper does not say: biases, and the design of the MLP.
+    Inferred, as the paper does not say: biases, and the design of the MLP. Departs from it: Eq. 3
+    divides logits by the square root of all channels, this layer by that of a head's.
 
     Args:
         embed_dims (int): Number of channels D.
@@ -55,10 +58,12 @@ class GroupAttention(Foldable):
         kernel_sizes (Sequence[int]): Odd sizes of the depthwise convolutions. Defaults to (3, 5).
         qkv_bias (bool): Whether queries and values have biases. Keys have none: softmax does not
             see them. Defaults to True.
-        share_groups (bool): Whether all convolutions share the keys and values of the groups.
-            Defaults to False.
-        fusion (str): ``'separate'``: one output projection per convolution, as in Fig. 3.
-            ``'single'``: one for all, and one of the groups. Defaults to ``'separate'``.
+        share_groups (bool): Whether all convolutions share the keys and values of the groups, the
+            paper's "pair of key K_M and value V_M". Defaults to False, inferred: its parameters
+            need a pair per convolution.
+        fusion (str): ``'separate'``: one output projection per convolution, the paper's "simple
+            linear projections and summation". ``'single'``: one for all, and one of the groups.
+            Defaults to ``'separate'``.
         impl (str): ``'literal'`` calls the layers one by one; ``'folded'`` multiplies small
             matrices of weights out first, see :mod:`mmvisionmix.ops.group_attention`, where the
             layers are plain. ``'auto'`` is the latter. Both are exact. Defaults to ``'auto'``.

@@ -14,6 +14,7 @@ from mmvisionmix.ops import (
     key_only_saliency,
 )
 from mmvisionmix.ops.key_only_attention import IMPLS
+from mmvisionmix.registry import MODELS
 
 from ..arguments import check_choice, check_heads
 from .foldable import Foldable, are_plain
@@ -21,6 +22,7 @@ from .foldable import Foldable, are_plain
 torch.fx.wrap('folded_key_only_attention')
 
 
+@MODELS.register_module()
 class KeyOnlyAttention(Foldable):
     """Key-only attention, Section 3.1 of the LinGlo paper (Eq. 2-4).
 

@@ -17,7 +17,8 @@ from mmvisionmix.ops import (
     partition_means,
     split_heads,
 )
-from mmvisionmix.ops.partition_attention import IMPLS
+from mmvisionmix.ops.partition_attention import IMPLS, NORMALISATIONS
+from mmvisionmix.registry import MODELS
 
 from ..arguments import check_choice, check_heads, check_int
 from .conv_norm import ConvNorm
@@ -30,6 +31,7 @@ PARTITIONS = ('lsh', 'k-means')
 PATHS = ('intra', 'inter')
 
 
+@MODELS.register_module()
 class PartitionAttention(BaseModule):
     """Multi-Head Partition-wise Attention (MHPA), Section 3.2 of the DualFormer paper.
 
@@ -38,8 +40,9 @@ class PartitionAttention(BaseModule):
     convolution whose channels become positions; the input is added. Hash vectors are a buffer:
     drawn at construction, saved with the weights, never trained.
 
-    Inferred, as the paper does not say: the kernels and the norm of downsampling, biases, and the
-    design of the MLP of Eq. 9.
+    Inferred, as the paper does not say: partitions of every head by itself, three of Lloyd's steps,
+    the kernels and the norm of downsampling, biases, and the design of the MLP of Eq. 9. K = 4 is
+    its example (Eq. 5).
 
     Args:
         embed_dims (int): Number of channels D.
@@ -47,15 +50,17 @@ class PartitionAttention(BaseModule):
         num_partitions (int): Number of partitions K, a power of two. Defaults to 4.
         partition (str): ``'lsh'``, or ``'k-means'``, three of Lloyd's steps from there. Both have
             the same weights. Defaults to ``'lsh'``.
-        share_partition (bool): Whether all heads share one partition, of all channels. Defaults to
-            False.
+        share_partition (bool): Whether all heads share one partition, of all channels, as the paper
+            words it: its partition is of x in n x d. Defaults to False.
         paths (Sequence[str]): ``'intra'`` (Eq. 6 and 7), ``'inter'`` (Eq. 8 and 9) or both.
             Defaults to both.
-        rescale (bool): Whether l_k is a factor of Eq. 7. Defaults to True.
+        rescale (bool): Whether l_k is a factor of the softmax in Eq. 7. Defaults to True.
         reduction (int): Stride of the downsampling. Defaults to 1.
         hash_seed (int): What hash vectors are drawn from. Defaults to 0.
         impl (str): Form of Eq. 6 and 7, see :func:`mmvisionmix.ops.attend_within`. Defaults to
             ``'auto'``.
+        normalisation (str): Of Eq. 6 to 9: ``'softmax'``, or ``'paper'``, as printed, where weights
+            may have either sign and any size, and be infinite. Defaults to ``'softmax'``.
         norm_cfg (dict): Config of the batch norm. Defaults to ``dict(type='BN')``.
         init_cfg (dict, optional): Initialisation config. Defaults to None.
 
@@ -78,10 +83,12 @@ class PartitionAttention(BaseModule):
                  reduction: int = 1,
                  hash_seed: int = 0,
                  impl: str = 'auto',
+                 normalisation: str = 'softmax',
                  norm_cfg: Optional[dict] = None,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
         check_choice(IMPLS, impl=impl)
+        check_choice(NORMALISATIONS, normalisation=normalisation)
         check_choice(PARTITIONS, partition=partition)
         check_int(reduction=reduction, num_partitions=num_partitions)
         check_int(0, hash_seed=hash_seed)
@@ -96,6 +103,7 @@ class PartitionAttention(BaseModule):
         self.paths = tuple(name for name in PATHS if name in paths)
         self.rescale = rescale
         self.impl = impl
+        self.normalisation = normalisation
         groups = 1 if share_partition else num_heads
         vectors = draw_hash_vectors(
             groups, num_partitions.bit_length() - 1, embed_dims // groups, hash_seed)
@@ -141,11 +149,12 @@ class PartitionAttention(BaseModule):
         parts = []
         if 'intra' in self.paths:
             tokens = split_heads(maps, self.num_heads)
-            parts.append(attend_within(tokens, value, members, self.rescale, self.impl))
+            parts.append(attend_within(
+                tokens, value, members, self.rescale, self.impl, self.normalisation))
         if 'inter' in self.paths:
             means = partition_means(value, members)
             logits = self.excite(self.squeeze(means.to(maps.dtype)).relu())[..., 0]
-            parts.append(attend_between(means, logits, members))
+            parts.append(attend_between(means, logits, members, self.normalisation))
         mixed = torch.stack(parts, 1).to(maps.dtype)  # (B, paths, h, d, N)
         mixed = mixed.reshape(maps.shape[0], -1, maps.shape[2], maps.shape[3])
         return mixed.contiguous(memory_format=torch.channels_last)

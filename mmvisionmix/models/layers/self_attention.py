@@ -11,22 +11,23 @@ from ..arguments import check_heads
 class SelfAttention(BaseModule):
     """Multi-head softmax attention, the mixer that the others replace.
 
-    Queries, keys and values are projected without bias, as in the ViT baseline of the LKCA paper.
-
     Args:
         embed_dims (int): Number of channels C.
         num_heads (int): Number of heads; divides ``embed_dims``.
+        qkv_bias (bool): Whether queries, keys and values have biases. Defaults to False: so
+            the parameter counts of the LKCA paper's ViT are met.
         init_cfg (dict, optional): Initialisation config. Defaults to None.
 
     Raises:
         ValueError: If ``embed_dims`` is no multiple of ``num_heads``.
     """
 
-    def __init__(self, embed_dims: int, num_heads: int, init_cfg: Optional[dict] = None) -> None:
+    def __init__(self, embed_dims: int, num_heads: int, qkv_bias: bool = False,
+                 init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
         check_heads(embed_dims, num_heads)
         self.num_heads = num_heads
-        self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=False)
+        self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=qkv_bias)
         self.proj = nn.Linear(embed_dims, embed_dims)
 
     def forward(self, x: Tensor, grid: Tuple[int, int]) -> Tensor:

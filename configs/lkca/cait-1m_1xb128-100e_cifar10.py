@@ -1,0 +1,4 @@
+_base_ = [
+    '../_base_/models/cait_classifier.py', '../_base_/datasets/cifar10_autoaug.py',
+    '../_base_/schedules/classification_100e.py'
+]

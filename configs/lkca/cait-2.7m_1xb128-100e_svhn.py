@@ -1,0 +1,3 @@
+_base_ = './cait-1m_1xb128-100e_svhn.py'
+
+model = dict(embed_dim=192, depth=7)

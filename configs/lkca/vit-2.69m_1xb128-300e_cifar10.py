@@ -1,0 +1,4 @@
+_base_ = [
+    '../_base_/models/vit_classifier.py', '../_base_/datasets/cifar10_autoaug.py',
+    '../_base_/schedules/classification_300e.py'
+]

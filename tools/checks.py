@@ -1,0 +1,236 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""What is asked of annotations and checkpoints before a run, and of annotations after it failed."""
+import json
+from collections import Counter
+from contextlib import contextmanager
+from numbers import Real
+from pathlib import Path
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+from common import load_weights
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import Runner
+from PIL import Image
+from torch import nn
+
+from mmvisionmix.datasets.availability import annotation_files
+
+MOST = 5  # faults told of one file
+SPOTS = 32  # images of a data set whose headers are read before a run
+TURNED = (5, 6, 7, 8)
+"""EXIF orientations that swap height and width."""
+
+
+def read_coco(path: Path) -> Optional[dict]:
+    """Reads a file in COCO's format; None if it has another one."""
+    if path.suffix != '.json' or not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text('utf-8'))
+    except ValueError:
+        return None  # which the data set tells of
+    return found if isinstance(found, dict) and 'annotations' in found else None
+
+
+def coco_faults(found: dict, masks: bool) -> Iterator[str]:
+    """Says which entries of a COCO file lack what mmdetection reads, or hold something else.
+
+    Args:
+        found: The file's content.
+        masks: Whether segmentations are read.
+    """
+    names = {}
+    for image in found.get('images', ()):
+        names[image.get('id')] = image.get('file_name')
+        for key, kind in (('id', object), ('file_name', str), ('width', Real), ('height', Real)):
+            if not isinstance(image.get(key), kind) or image[key] is None:
+                yield (f'image {image.get("id")} ({image.get("file_name")}) '
+                       + _instead(image, key, 'a name' if kind is str else 'a number'))
+    categories = {category.get('id') for category in found.get('categories', ())}
+    numbers = Counter(annotation.get('id') for annotation in found['annotations'])
+    for annotation in found['annotations']:
+        image = annotation.get('image_id')
+        who = f'annotation {annotation.get("id")} (image {image}, {names.get(image)}) '
+        if image not in names:
+            yield who + 'is of an image that the file does not list'
+        if annotation.get('category_id') not in categories:
+            yield who + (f'has category_id {annotation.get("category_id")!r}, and the categories '
+                         f'are {", ".join(map(repr, categories))}')
+        if numbers[annotation.get('id')] > 1:
+            yield who + 'has an id that is not its own'
+        if not _are_numbers(annotation.get('bbox'), 4):
+            yield who + _instead(annotation, 'bbox', 'four numbers: left, top, width, height')
+        if not isinstance(annotation.get('area'), Real):
+            yield who + _instead(annotation, 'area', 'a number')
+        if masks and not _is_mask(annotation.get('segmentation')):
+            yield who + _instead(annotation, 'segmentation',
+                                 'polygons of at least three points, or RLE')
+
+
+def annotation_faults(cfg: Config, loaders: Sequence[str]) -> List[str]:
+    """What is wrong with the COCO files of some data loaders, a line for each file."""
+    lines = []
+    for file, dataset in annotation_files(cfg, loaders):
+        found = read_coco(file)
+        masks = any(step.get('with_mask') for step in dataset.get('pipeline') or ())
+        faults = list(coco_faults(found, masks)) if found else []
+        if faults:
+            more = f'; and {len(faults) - MOST} more' if len(faults) > MOST else ''
+            lines.append(f'{file}: {"; ".join(faults[:MOST])}{more}')
+    return lines
+
+
+def name_fault(dataset: Any) -> Optional[str]:
+    """Says which classes a COCO data set of mmdetection does not find in its file.
+
+    Labels are places in the list of what was found, so each class that is missing shifts them.
+    """
+    classes = dataset.metainfo.get('classes') or ()
+    if len(getattr(dataset, 'cat_ids', classes)) == len(classes):
+        return None
+    found = read_coco(Path(dataset.ann_file)) or {}
+    names = [category.get('name') for category in found.get('categories', ())]
+    missing = [name for name in classes if name not in names]
+    extra = [name for name in names if name not in classes]
+    return (f'{dataset.ann_file} has no {_listed(missing)}, which the config has; it has '
+            f'{_listed(extra) or "no other classes"}. Give the data set '
+            'metainfo=dict(classes=...) of the names in the file')
+
+
+def size_fault(dataset: Any) -> Optional[str]:
+    """Names an image, of some that are spread over a data set, that EXIF data turn on loading.
+
+    Its boxes would be of the picture as it lies in the file.
+    """
+    for index in np.linspace(0, len(dataset) - 1, min(len(dataset), SPOTS)).astype(int):
+        sample = sample_of(dataset, int(index))
+        path, size = sample.get('img_path', ''), (sample.get('width'), sample.get('height'))
+        if size[0] != size[1] and size == turned_size(path):
+            return (f'{path} is turned by its EXIF data on loading, and its annotations are of '
+                    f'the {size[0]} x {size[1]} pixels in the file; save such images upright. '
+                    'tools/dataset_tools/check_data.py names all of them')
+    return None
+
+
+def sample_of(dataset: Any, index: int) -> dict:
+    """What a data set knows of a sample before it is loaded."""
+    if hasattr(dataset, 'get_data_info'):
+        return dataset.get_data_info(index)
+    return dict(dataset.data_list[index]) if hasattr(dataset, 'data_list') else {}
+
+
+def turned_size(path: str) -> Optional[Tuple[int, int]]:
+    """Width and height in a file whose EXIF data swap them on loading; None for any other file."""
+    if not Path(path).is_file():
+        return None
+    with Image.open(path) as image:
+        return image.size if image.getexif().get(0x0112) in TURNED else None
+
+
+def _built_leaves(dataset: Any) -> Iterator[Any]:
+    """The data sets inside built wrappers."""
+    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    if inner[0] is None:
+        yield dataset
+    for child in inner if inner[0] is not None else ():
+        yield from _built_leaves(child)
+
+
+def _instead(entry: dict, key: str, wanted: str) -> str:
+    if key not in entry:
+        return f'lacks {key}, {wanted}'
+    return f'has {key} {json.dumps(entry[key])[:60]}, which should be {wanted}'
+
+
+def _are_numbers(values: Any, least: int) -> bool:
+    return isinstance(values, list) and len(values) >= least and all(
+        isinstance(value, Real) for value in values)
+
+
+def _is_mask(value: Any) -> bool:
+    if isinstance(value, dict):
+        return 'counts' in value and 'size' in value
+    return isinstance(value, list) and bool(value) and all(_are_numbers(part, 6) for part in value)
+
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    return ', '.join(map(repr, names[:most])) + (' ...' if len(names) > most else '')
+
+
+@contextmanager
+def annotations_blamed(cfg: Config, loaders: Sequence[str]) -> Iterator[None]:
+    """Looks for the reason of an error in the COCO files of some data loaders.
+
+    Raises:
+        ValueError: If there are faults in them, in place of the error.
+    """
+    try:
+        yield
+    except Exception as error:
+        faults = annotation_faults(cfg, loaders)
+        if not faults:
+            raise
+        raise ValueError('; '.join(faults)) from error
+
+
+def whole_model(runner: Runner) -> nn.Module:
+    """The model of a runner, without wrappers."""
+    model = runner.model
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
+
+
+class CheckData(Hook):
+    """Stops a run whose data sets do not go with the config.
+
+    Args:
+        loaders (Sequence[str]): The data loaders that are used.
+    """
+
+    def __init__(self, loaders: Sequence[str]) -> None:
+        self.loaders = loaders
+
+    def before_run(self, runner: Runner) -> None:
+        """Asks each data set for its classes and for the sizes of some images."""
+        for loader in self.loaders:
+            for dataset in _built_leaves(getattr(runner, loader).dataset):
+                fault = name_fault(dataset) or size_fault(dataset)
+                if fault:
+                    raise ValueError(fault)
+
+
+class CheckWeights(Hook):
+    """Stops a run whose checkpoint is not the model's or, if resumed, not the optimizer's.
+
+    Args:
+        allow_missing (bool): Whether a checkpoint may lack weights. Defaults to False.
+        resume (bool): Whether the run goes on from the checkpoint. Defaults to False.
+    """
+
+    priority = 'VERY_LOW'  # after hooks that change a checkpoint
+
+    def __init__(self, allow_missing: bool = False, resume: bool = False) -> None:
+        self.allow_missing = allow_missing
+        self.resume = resume
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compares names and shapes of weights, and names of the optimizer's settings."""
+        load_weights(whole_model(runner), checkpoint.get('state_dict', checkpoint),
+                     'the checkpoint', self.allow_missing)
+        groups = (checkpoint.get('optimizer') or {}).get('param_groups')
+        optimizer = getattr(runner.optim_wrapper, 'optimizer', None) if self.resume else None
+        if not groups or optimizer is None:
+            return
+        needed = [key for key, value in optimizer.defaults.items()
+                  if isinstance(value, (int, float, tuple)) and not isinstance(value, bool)]
+        lacking = [key for key in needed if key not in groups[0]]
+        if lacking:
+            raise ValueError(
+                f'the checkpoint is of another optimizer: {type(optimizer).__name__} has '
+                f'{", ".join(lacking)}, and the checkpoint {", ".join(sorted(groups[0]))}. Go on '
+                'with the one it was trained with, or start anew from its weights with '
+                '--cfg-options load_from=CHECKPOINT')
