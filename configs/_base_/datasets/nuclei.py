@@ -1,5 +1,5 @@
 # Nuclei of the Data Science Bowl 2018, after tools/dataset_tools/nuclei_to_coco.py; see
-# docs/datasets.md. Pictures are of 256 x 256 to 1388 x 1040 pixels; crops of 256 x 256 for training.
+# docs/datasets.md. Pictures are of 256 x 256 to 1388 x 1040 pixels, crops of 256 x 256.
 _base_ = 'mmdet::_base_/datasets/coco_instance.py'
 
 data = dict(data_root='data/nuclei', metainfo=dict(classes=('nucleus', ), palette=[(0, 158, 115)]))
