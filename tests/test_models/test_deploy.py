@@ -72,6 +72,15 @@ def test_a_second_switch_changes_nothing_and_folded_weights_are_trained(name):
 
 
 @backbones
+def test_what_was_frozen_stays_so(name):
+    model = deployed(build(name, frozen_stages=2))
+    assert not any(param.requires_grad for part in model.stages[:2] for param in part.parameters())
+    assert all(param.requires_grad for part in model.stages[2:] for param in part.parameters())
+    model = deployed(build(name).requires_grad_(False))
+    assert not any(param.requires_grad for param in model.parameters())
+
+
+@backbones
 @pytest.mark.parametrize('given', ('plain', 'deployed'))
 @pytest.mark.parametrize('load', (nn.Module.load_state_dict, load_state_dict,
                                   partial(load_state_dict, strict=True)),
