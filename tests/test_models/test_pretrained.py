@@ -86,8 +86,7 @@ def test_a_checkpoint_without_any_of_its_weights_is_refused(tmp_path, names):
     assert str(path) in str(error.value) and names[0] in str(error.value)
 
 
-@pytest.mark.parametrize('change', (dict(embed_dims=(8, 16, 24, 32), num_heads=(1, 2, 4, 4)),
-                                    dict(depths=(3, 2, 3, 2))))
+@pytest.mark.parametrize('change', (dict(embed_dims=(24, ) * 4), dict(depths=(3, 2, 3, 2))))
 def test_a_checkpoint_of_another_size_is_refused(classifier, change):
     backbone = LinGlo({**TINY, **change}, init_cfg=pretrained(str(classifier)))
     with pytest.raises(ValueError, match='is of another size .* fits .* of its .* parameters'):
