@@ -100,7 +100,7 @@ def choose_checkpoint(cfg: Config, wanted: Optional[str]) -> str:
 
 @record  # so that torchrun tells why a process failed
 def train(args: argparse.Namespace) -> None:
-    cfg = load_config(args, LOADERS)
+    cfg = load_config(args, LOADERS, 'optim_wrapper')
     apply_train_options(cfg, args)
     check_device(cfg)
     use_safe_hooks(cfg)
@@ -111,7 +111,7 @@ def train(args: argparse.Namespace) -> None:
     used = [loader for loader in LOADERS if cfg.get(loader)]
     runner.register_hook(CheckData(used))
     if cfg.get('resume'):
-        runner.register_hook(CheckWeights(resume=True))
+        runner.register_hook(CheckWeights(used, resume=True))
     with annotations_blamed(cfg, used):
         runner.train()
 
