@@ -122,8 +122,10 @@ def head_fault(dataset: Any, model: nn.Module) -> Optional[str]:
     """Says which head has another number of classes than a data set.
 
     Losses and metrics of mmsegmentation and mmdetection pass over what one of them lacks, or fail.
+    Boxes of panoptic data sets are of their things alone.
     """
-    number = len(classes_of(dataset))
+    things = getattr(dataset, 'metainfo', {}).get('thing_classes')
+    number = len(things or classes_of(dataset))
     for name, head in model.named_modules():
         kind = re.search(r'(?:^|\.)(decode_head|bbox_head|mask_head)(?:\.\d+)?$', name)
         wanted = getattr(head, 'num_classes', None) or 0

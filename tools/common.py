@@ -245,7 +245,10 @@ def load_weights(model: nn.Module, weights: Mapping[str, Any], source: str,
         first = '; '.join(f'{name} {theirs} instead of {ours}' for name, theirs, ours in shapes[:3])
         raise ValueError(f'{source} is not of this model: {len(shapes)} of its weights have other '
                          f'shapes: {first}') from error
-    broken = [name for name, values in model.state_dict().items() if not values.isfinite().all()]
+    learnt = [name for name, _ in model.named_parameters()]  # other buffers may hold infinity
+    learnt += [name for name, _ in model.named_buffers() if '.running_' in name]
+    state = model.state_dict()
+    broken = [name for name in learnt if not state[name].isfinite().all()]
     if broken:
         raise ValueError(f'{source} holds NaN or infinite values in {_few(broken)}: its training '
                          'has diverged')
@@ -254,7 +257,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Any], source: str,
     missing = [name for name in found.missing_keys if not name.endswith('num_batches_tracked')]
     if missing:
         raise ValueError(
-            f'{source} lacks {len(missing)} of the {len(model.state_dict())} weights of the model: '
+            f'{source} lacks {len(missing)} of the {len(state)} weights of the model: '
             f'{_few(missing)}. What it has is named {_few(list(weights))}')
     parts = dict(model.named_modules())
     others = [name for name in found.unexpected_keys if name.rpartition('.')[0] in parts]

@@ -8,6 +8,7 @@ from common import add_run_arguments, build_runner, errors_in_a_line, load_confi
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmvisionmix.datasets.availability import type_name
@@ -110,7 +111,7 @@ def train(args: argparse.Namespace) -> None:
         runner.logger.info(note)
     used = [loader for loader in LOADERS if cfg.get(loader)]
     runner.register_hook(CheckData(used))
-    if cfg.get('resume'):
+    if cfg.get('resume') and isinstance(runner, Runner):  # others shard the weights
         runner.register_hook(CheckWeights(used, resume=True))
     with annotations_blamed(cfg, used):
         runner.train()

@@ -34,6 +34,11 @@ def test_weights_of_wrapped_models_and_of_parts_that_are_left_out_fit():
     wrapped = {f'module.{name}': value for name, value in NET.state_dict().items()}
     load_weights(NET, {**wrapped, 'auxiliary_head.weight': torch.zeros(1)}, 'a.pth')
     load_weights(NET, {}, 'a.pth', allow_missing=True)
+    masked = nn.Sequential(nn.Linear(1, 1))
+    masked.register_buffer('mask', torch.tensor([float('-inf')]))
+    load_weights(masked, masked.state_dict(), 'a.pth')
+    with pytest.raises(ValueError, match='a.pth holds NaN or infinite values in 0.bias'):
+        load_weights(masked, {**masked.state_dict(), '0.bias': masked.mask}, 'a.pth')
 
 
 class Run:
@@ -73,6 +78,8 @@ def test_heads_of_other_numbers_of_classes_are_named(name, number, fits):
     model = nn.ModuleDict({name: nn.Identity()})
     model[name].num_classes = number
     assert (f'model.{name}.num_classes is' in str(head_fault(Named('ab'), model))) != fits
+    panoptic = SimpleNamespace(metainfo=dict(classes='abcd', thing_classes='a'), ann_file='')
+    assert name != 'bbox_head' or head_fault(panoptic, model) is None
 
 
 @pytest.mark.parametrize('fail, line', (
