@@ -1,11 +1,12 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """What is asked of annotations and checkpoints before a run, and of annotations after it failed."""
 import json
+import re
 from collections import Counter
 from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from common import load_weights
@@ -25,13 +26,17 @@ TURNED = (5, 6, 7, 8)
 
 
 def read_coco(path: Path) -> Optional[dict]:
-    """Reads a file in COCO's format; None if it has another one."""
+    """Reads a file in COCO's format; None if it has another one.
+
+    Raises:
+        ValueError: If it is no JSON.
+    """
     if path.suffix != '.json' or not path.is_file():
         return None
     try:
         found = json.loads(path.read_text('utf-8'))
-    except ValueError:
-        return None  # which the data set tells of
+    except ValueError as error:
+        raise ValueError(f'{path} is no JSON, or cut short: {error}') from error
     return found if isinstance(found, dict) and 'annotations' in found else None
 
 
@@ -42,8 +47,11 @@ def coco_faults(found: dict, masks: bool) -> Iterator[str]:
         found: The file's content.
         masks: Whether segmentations are read.
     """
-    names = {}
+    names: Dict[Any, Any] = {}
     for image in found.get('images', ()):
+        if image.get('id') in names:
+            yield (f'images {names[image["id"]]} and {image.get("file_name")} share the id '
+                   f'{image["id"]}, and one of them is lost')
         names[image.get('id')] = image.get('file_name')
         for key, kind in (('id', object), ('file_name', str), ('width', Real), ('height', Real)):
             if not isinstance(image.get(key), kind) or image[key] is None:
@@ -63,6 +71,8 @@ def coco_faults(found: dict, masks: bool) -> Iterator[str]:
             yield who + 'has an id that is not its own'
         if not _are_numbers(annotation.get('bbox'), 4):
             yield who + _instead(annotation, 'bbox', 'four numbers: left, top, width, height')
+        elif min(annotation['bbox'][2:]) < 0:
+            yield who + _instead(annotation, 'bbox', 'left, top, width and height, none below 0')
         if not isinstance(annotation.get('area'), Real):
             yield who + _instead(annotation, 'area', 'a number')
         if masks and not _is_mask(annotation.get('segmentation')):
@@ -88,16 +98,63 @@ def name_fault(dataset: Any) -> Optional[str]:
 
     Labels are places in the list of what was found, so each class that is missing shifts them.
     """
-    classes = dataset.metainfo.get('classes') or ()
+    classes = classes_of(dataset)
     if len(getattr(dataset, 'cat_ids', classes)) == len(classes):
         return None
     found = read_coco(Path(dataset.ann_file)) or {}
     names = [category.get('name') for category in found.get('categories', ())]
+    twice = [name for name in dict.fromkeys(names) if name in classes and names.count(name) > 1]
+    if twice:
+        return f'{dataset.ann_file} has several categories called {_listed(twice)}'
     missing = [name for name in classes if name not in names]
     extra = [name for name in names if name not in classes]
     return (f'{dataset.ann_file} has no {_listed(missing)}, which the config has; it has '
             f'{_listed(extra) or "no other classes"}. Give the data set '
             'metainfo=dict(classes=...) of the names in the file')
+
+
+def classes_of(dataset: Any) -> Sequence[str]:
+    """Names of a data set's classes, as far as it has any."""
+    return getattr(dataset, 'metainfo', {}).get('classes') or ()
+
+
+def head_fault(dataset: Any, model: nn.Module) -> Optional[str]:
+    """Says which head has another number of classes than a data set.
+
+    Losses and metrics of mmsegmentation and mmdetection pass over what one of them lacks, or fail.
+    Boxes of panoptic data sets are of their things alone.
+    """
+    things = getattr(dataset, 'metainfo', {}).get('thing_classes')
+    number = len(things or classes_of(dataset))
+    for name, head in model.named_modules():
+        kind = re.search(r'(?:^|\.)(decode_head|bbox_head|mask_head)(?:\.\d+)?$', name)
+        wanted = getattr(head, 'num_classes', None) or 0
+        binary = wanted == 1 and kind and kind[1] == 'decode_head'  # foreground and background
+        if kind and wanted and not binary and number not in (0, wanted):
+            return (f'the data set {source_of(dataset)} has {number} classes, and '
+                    f'model.{name}.num_classes is {wanted}; they have to be the same')
+    return None
+
+
+def order_fault(dataset: Any, trained: Sequence[str], place: str) -> Optional[str]:
+    """Names a class whose number in a data set is another than in training.
+
+    Folders as classes are numbered by their names: one that is missing shifts those after it.
+    """
+    classes = classes_of(dataset)
+    for number, name in enumerate(classes):
+        if name in trained and trained.index(name) != classes.index(name):
+            return (f'{name!r} is class {number} of the data set {source_of(dataset)}, and class '
+                    f'{trained.index(name)} of {place}; both need the same classes in the same '
+                    'order. Where folders are classes, an empty one stands for what is missing')
+    return None
+
+
+def source_of(dataset: Any) -> str:
+    """The annotation file or folder that a built data set was read from."""
+    prefix = getattr(dataset, 'data_prefix', None) or {}
+    folders = list(prefix.values()) if isinstance(prefix, dict) else [prefix]
+    return str(next(filter(None, [getattr(dataset, 'ann_file', ''), *folders]), ''))
 
 
 def size_fault(dataset: Any) -> Optional[str]:
@@ -196,9 +253,12 @@ class CheckData(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Asks each data set for its classes and for the sizes of some images."""
+        first: Sequence[str] = ()
         for loader in self.loaders:
             for dataset in _built_leaves(getattr(runner, loader).dataset):
-                fault = name_fault(dataset) or size_fault(dataset)
+                first = first or classes_of(dataset)
+                fault = (name_fault(dataset) or head_fault(dataset, whole_model(runner))
+                         or order_fault(dataset, first, self.loaders[0]) or size_fault(dataset))
                 if fault:
                     raise ValueError(fault)
 
@@ -207,20 +267,29 @@ class CheckWeights(Hook):
     """Stops a run whose checkpoint is not the model's or, if resumed, not the optimizer's.
 
     Args:
+        loaders (Sequence[str]): The data loaders that are used.
         allow_missing (bool): Whether a checkpoint may lack weights. Defaults to False.
         resume (bool): Whether the run goes on from the checkpoint. Defaults to False.
     """
 
     priority = 'VERY_LOW'  # after hooks that change a checkpoint
 
-    def __init__(self, allow_missing: bool = False, resume: bool = False) -> None:
+    def __init__(self, loaders: Sequence[str], allow_missing: bool = False,
+                 resume: bool = False) -> None:
+        self.loaders = loaders
         self.allow_missing = allow_missing
         self.resume = resume
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compares names and shapes of weights, and names of the optimizer's settings."""
+        """Compares names and shapes of weights, classes, and names of the optimizer's settings."""
         load_weights(whole_model(runner), checkpoint.get('state_dict', checkpoint),
                      'the checkpoint', self.allow_missing)
+        trained = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+        for loader in self.loaders:
+            for dataset in _built_leaves(getattr(runner, loader).dataset):
+                fault = order_fault(dataset, trained.get('classes') or (), 'the checkpoint')
+                if fault:
+                    raise ValueError(fault)
         groups = (checkpoint.get('optimizer') or {}).get('param_groups')
         optimizer = getattr(runner.optim_wrapper, 'optimizer', None) if self.resume else None
         if not groups or optimizer is None:

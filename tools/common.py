@@ -6,6 +6,8 @@ A tool in a folder beside this file finds it by a line before the import::
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 """
 import argparse
+import difflib
+import inspect
 import io
 import os
 import pickle
@@ -31,6 +33,11 @@ import mmvisionmix
 from mmvisionmix.datasets.availability import check_data
 
 OURS = tuple(str(Path(file).resolve().parent) for file in (__file__, mmvisionmix.__file__))
+PART = 'is it whole, or a part of a config?'
+RUNNER_SETTINGS = (*inspect.signature(Runner).parameters, 'auto_scale_lr', 'compile',
+                   'data_preprocessor', 'find_unused_parameters', 'runner_type', 'tta_model',
+                   'tta_pipeline')
+"""What MMEngine reads of a config, though it may not be there."""
 # What starts the processes of a launcher, and leaves these variables to each of them.
 LAUNCHERS = {
     'none': ('python', ()),
@@ -93,14 +100,29 @@ def errors_in_a_line(whole: bool = False) -> Iterator[None]:
             raise
         name = type(error).__name__
         reason = ' '.join(re.split(rf'\n[\w.]*{name}: ', str(error))[-1].strip().split('\n'))
-        if not isinstance(error, (OSError, ValueError)):  # whose messages speak for themselves
+        lacking = re.match(r"'ConfigDict' object has no attribute '(\w+)'", reason)
+        if lacking:
+            reason = f'the config has no {lacking[1]}; {PART}'
+        elif not isinstance(error, (OSError, ValueError)):  # whose messages speak for themselves
             reason = f'{name}: {reason}'
+        if isinstance(error, (pickle.UnpicklingError, EOFError)):
+            reason = f'a checkpoint {_unreadable(error)}'
+        if re.match('(class `.*: )?need at least one array to concatenate', reason):  # MMEngine's
+            reason = ('a data set has no samples: its folder or suffixes are others, or none has '
+                      'an object of its classes; tools/dataset_tools/check_data.py tells which')
         place = _place_in_users_code(error)
         if place:
             reason += f', raised in {place}'
         elif 'in DataLoader worker process' in str(error):
             reason += '; tools/dataset_tools/check_data.py names the bad files'
         raise SystemExit(f'error: {reason} (--traceback tells where)') from error
+
+
+def _unreadable(error: Exception) -> str:
+    """Why a checkpoint cannot be loaded, without torch's advice to trust it."""
+    reason = str(error).rpartition('WeightsUnpickler error: ')[2].strip().split('\n')[0]
+    return ('cannot be loaded: it is broken or no checkpoint, or holds other objects than weights '
+            f'and logs, such as a whole model ({reason or type(error).__name__})')
 
 
 def _place_in_users_code(error: Exception) -> str:
@@ -120,9 +142,12 @@ def read_config(path: str, options: Sequence[str] = ()) -> Config:
 
     Raises:
         FileNotFoundError: If the file, or one that it is based on, is missing.
-        ValueError: If a setting cannot be read.
+        ValueError: If it is no Python, or a setting cannot be read.
     """
-    cfg = Config.fromfile(path)
+    try:
+        cfg = Config.fromfile(path)
+    except SyntaxError as error:
+        raise ValueError(f'{path}, or a file that it is based on, is no Python: {error}') from error
     override(cfg, options)
     return cfg
 
@@ -133,6 +158,11 @@ def override(cfg: Config, options: Sequence[str]) -> None:
         key, equals, text = option.partition('=')
         if not equals:
             raise ValueError(f'--cfg-options takes KEY=VALUE, got {option!r}')
+        first = key.split('.')[0]
+        if first not in cfg and first not in RUNNER_SETTINGS:
+            near = difflib.get_close_matches(first, [*cfg, *RUNNER_SETTINGS], n=1)
+            raise ValueError(f'--cfg-options: nothing reads {option!r}: the config has no {first}'
+                             + (f'; did you mean {near[0]}?' if near else ''))
         try:
             cfg.merge_from_dict({key: _read_value(text, _find(cfg, key))})
         except (AssertionError, AttributeError, KeyError, TypeError) as error:
@@ -185,7 +215,7 @@ def load_model(cfg: Config, checkpoint: str) -> Tuple[nn.Module, dict]:
     try:
         loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f'cannot load {checkpoint}: {error}') from error
+        raise ValueError(f'{checkpoint} {_unreadable(error)}') from error
     load_weights(model, loaded.get('state_dict', loaded), checkpoint)
     return model, loaded.get('meta') or {}
 
@@ -201,8 +231,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, Any], source: str,
         allow_missing: Whether weights may be missing, and then stay as they are, or too many.
 
     Raises:
-        ValueError: If weights are missing, have other shapes or are too many for a part of the
-            model; names the first few.
+        ValueError: If weights are missing, have other shapes, are not finite, or are too many for
+            a part of the model; names the first few.
     """
     weights = {re.sub(r'^module\.', '', name): value for name, value in weights.items()}
     mismatch = r'size mismatch for (\S+): .*?Size\((.*?)\).*?Size\((.*?)\)'
@@ -215,12 +245,19 @@ def load_weights(model: nn.Module, weights: Mapping[str, Any], source: str,
         first = '; '.join(f'{name} {theirs} instead of {ours}' for name, theirs, ours in shapes[:3])
         raise ValueError(f'{source} is not of this model: {len(shapes)} of its weights have other '
                          f'shapes: {first}') from error
+    learnt = [name for name, _ in model.named_parameters()]  # other buffers may hold infinity
+    learnt += [name for name, _ in model.named_buffers() if '.running_' in name]
+    state = model.state_dict()
+    broken = [name for name in learnt if not state[name].isfinite().all()]
+    if broken:
+        raise ValueError(f'{source} holds NaN or infinite values in {_few(broken)}: its training '
+                         'has diverged')
     if allow_missing:
         return
     missing = [name for name in found.missing_keys if not name.endswith('num_batches_tracked')]
     if missing:
         raise ValueError(
-            f'{source} lacks {len(missing)} of the {len(model.state_dict())} weights of the model: '
+            f'{source} lacks {len(missing)} of the {len(state)} weights of the model: '
             f'{_few(missing)}. What it has is named {_few(list(weights))}')
     parts = dict(model.named_modules())
     others = [name for name in found.unexpected_keys if name.rpartition('.')[0] in parts]
@@ -255,24 +292,29 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         '--local-rank', '--local_rank', type=int, default=0, help='set by older launchers')
 
 
-def load_config(args: argparse.Namespace, loaders: Sequence[str]) -> Config:
+def load_config(args: argparse.Namespace, loaders: Sequence[str], *needed: str) -> Config:
     """Reads the config of a run, and checks that its processes and its data are there.
 
     Args:
         args: Parsed arguments of :func:`add_run_arguments`.
         loaders: The data loaders that will be used; see :func:`check_data`.
+        needed: What the config has to have, beside a model.
 
     Returns:
         The config with ``--cfg-options``, launcher and ``work_dir`` set.
 
     Raises:
         FileNotFoundError: If the config file, or data that it reads, are missing.
+        ValueError: If the config is not whole.
         SystemExit: If what a launcher provides, or its GPUs, are missing; says what to do.
         OSError: If the work directory cannot be written.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     _check_launcher(args.launcher)
     cfg = read_config(args.config, args.cfg_options)
+    lacking = [key for key in ('model', *needed) if not cfg.get(key)]
+    if lacking:
+        raise ValueError(f'{args.config} has no {", ".join(lacking)}; {PART}')
     check_data(cfg, loaders)
     cfg.launcher = args.launcher
     if args.launcher == 'pytorch' and not torch.cuda.is_available():

@@ -150,7 +150,8 @@ def test(args: argparse.Namespace) -> None:
     if args.show_dir and loads_bgr(cfg):
         runner.register_hook(ReverseChannels())
     runner.register_hook(CheckData(LOADERS))
-    runner.register_hook(CheckWeights(args.allow_missing))
+    if isinstance(runner, Runner):  # others shard the weights
+        runner.register_hook(CheckWeights(LOADERS, args.allow_missing))
     with annotations_blamed(cfg, LOADERS):
         runner.test()
 

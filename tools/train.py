@@ -8,6 +8,7 @@ from common import add_run_arguments, build_runner, errors_in_a_line, load_confi
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmvisionmix.datasets.availability import type_name
@@ -100,7 +101,7 @@ def choose_checkpoint(cfg: Config, wanted: Optional[str]) -> str:
 
 @record  # so that torchrun tells why a process failed
 def train(args: argparse.Namespace) -> None:
-    cfg = load_config(args, LOADERS)
+    cfg = load_config(args, LOADERS, 'optim_wrapper')
     apply_train_options(cfg, args)
     check_device(cfg)
     use_safe_hooks(cfg)
@@ -110,8 +111,8 @@ def train(args: argparse.Namespace) -> None:
         runner.logger.info(note)
     used = [loader for loader in LOADERS if cfg.get(loader)]
     runner.register_hook(CheckData(used))
-    if cfg.get('resume'):
-        runner.register_hook(CheckWeights(resume=True))
+    if cfg.get('resume') and isinstance(runner, Runner):  # others shard the weights
+        runner.register_hook(CheckWeights(used, resume=True))
     with annotations_blamed(cfg, used):
         runner.train()
 

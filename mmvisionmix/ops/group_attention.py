@@ -122,9 +122,10 @@ def fold_group_weights(weights: GroupWeights, num_heads: int) -> FoldedGroupWeig
         bias=F.pad(bias[None, None], (0, 0, 0, 0, 0, scales * num_heads - 1)))
 
 
-def head_mask(dims: int, num_heads: int) -> Tensor:
-    """1 in the channels of a head and 0 elsewhere, shape (h, 1, D)."""
-    return torch.eye(num_heads).repeat_interleave(dims // num_heads, 1)[:, None]
+def head_mask(dims: int, num_heads: int, like: Tensor) -> Tensor:
+    """1 in the channels of a head and 0 elsewhere, shape (h, 1, D), of another's type and place."""
+    heads = torch.eye(num_heads, dtype=like.dtype, device=like.device)
+    return heads.repeat_interleave(dims // num_heads, 1)[:, None]
 
 
 def attend_to_tokens(x: Tensor, queries: Tensor) -> Tensor:
@@ -150,21 +151,22 @@ def pool_groups(x: Tensor, folded: FoldedGroupWeights) -> Tensor:
     return groups if folded.value_bias is None else groups + folded.value_bias
 
 
-def attend_to_groups(maps: Sequence[Tensor], keys: Tensor, heads: Tensor) -> Tensor:
+def attend_to_groups(maps: Sequence[Tensor], keys: Tensor, num_heads: int) -> Tensor:
     """What groups weigh for tokens, by the second softmax of the module's header.
 
     Args:
         maps (Sequence[Tensor]): Queries Q_k of every convolution, each of shape (B, D, H, W).
         keys (Tensor): Keys of the groups for every convolution, shape (S, B, G, D).
-        heads (Tensor): See :func:`head_mask`.
+        num_heads (int): Number of heads h.
 
     Returns:
         Tensor: Shape (B, S * h, G, H * W).
     """
-    scale = 1 / math.sqrt(heads.shape[2] // len(heads))
-    keys = (keys[:, :, None].contiguous() * (heads * scale)).flatten(2, 3)  # (S, B, h * G, D)
+    dims = keys.shape[3]
+    keys = keys[:, :, None].contiguous() / math.sqrt(dims // num_heads)
+    keys = (keys * head_mask(dims, num_heads, keys)).flatten(2, 3)  # (S, B, h * G, D)
     logits = torch.cat([torch.bmm(key, x.flatten(2)) for key, x in zip(keys, maps)], 1)
-    return logits.reshape(logits.shape[0], len(maps) * len(heads), -1, logits.shape[2]).softmax(2)
+    return logits.reshape(logits.shape[0], len(maps) * num_heads, -1, logits.shape[2]).softmax(2)
 
 
 def project_groups(groups: Tensor, folded: FoldedGroupWeights, scales: int) -> Tensor:
@@ -175,21 +177,21 @@ def project_groups(groups: Tensor, folded: FoldedGroupWeights, scales: int) -> T
 
 
 def propagate_groups(maps: Sequence[Tensor], groups: Tensor, folded: FoldedGroupWeights,
-                     heads: Tensor) -> Tensor:
+                     num_heads: int) -> Tensor:
     """Attention of the convolutions' outputs to the mixed groups, projected and summed.
 
     Args:
         maps (Sequence[Tensor]): Queries Q_k of every convolution, each of shape (B, D, H, W).
         groups (Tensor): The mixed groups g, shape (B, G, D).
         folded (FoldedGroupWeights): Of :func:`fold_group_weights`.
-        heads (Tensor): See :func:`head_mask`.
+        num_heads (int): Number of heads h.
 
     Returns:
         Tensor: The mixed tokens Y, shape (B, D, H, W), channels-last.
     """
     keys, values = project_groups(groups, folded, len(maps))  # (S, B, G, D) each
-    attention = attend_to_groups(maps, keys, heads).flatten(1, 2)  # (B, S * h * G, N)
-    values = values.reshape(*values.shape[:3], len(heads), -1)
+    attention = attend_to_groups(maps, keys, num_heads).flatten(1, 2)  # (B, S * h * G, N)
+    values = values.reshape(*values.shape[:3], num_heads, -1)
     values = values.permute(1, 0, 3, 2, 4).flatten(1, 2)  # (B, S * h, G, d)
     values = _by_head(values, folded.proj, folded.bias).flatten(1, 2)  # (B, S * h * G, D)
     mixed = torch.bmm(attention.to(values.dtype).transpose(1, 2), values)

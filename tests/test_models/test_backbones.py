@@ -81,6 +81,10 @@ def test_is_built_on_the_meta_device(name):
     with torch.device('meta'):
         model = BACKBONES[name](**SMALL[name])
     assert all(out.is_meta for out in model(torch.empty(1, 3, 24, 40, device='meta')))
+    other, x = build(name).eval(), torch.randn(1, 3, 24, 40)
+    weights = other.state_dict()
+    model.to_empty(device='cpu').eval().load_state_dict(weights)  # nothing else holds values
+    assert all(map(torch.equal, run(model, x), run(other, x)))
 
 
 @backbones

@@ -72,6 +72,15 @@ def test_a_second_switch_changes_nothing_and_folded_weights_are_trained(name):
 
 
 @backbones
+def test_what_was_frozen_stays_so(name):
+    model = deployed(build(name, frozen_stages=2))
+    assert [any(param.requires_grad for param in stage.parameters())
+            for stage in model.stages] == [False, False, True, True]
+    assert not any(param.requires_grad for param in deployed(build(name).eval().requires_grad_(
+        False)).parameters())
+
+
+@backbones
 @pytest.mark.parametrize('given', ('plain', 'deployed'))
 @pytest.mark.parametrize('load', (nn.Module.load_state_dict, load_state_dict,
                                   partial(load_state_dict, strict=True)),

@@ -86,6 +86,13 @@ def test_a_checkpoint_without_any_of_its_weights_is_refused(tmp_path, names):
     assert str(path) in str(error.value) and names[0] in str(error.value)
 
 
+@pytest.mark.parametrize('change', (dict(embed_dims=(24, ) * 4), dict(depths=(3, 2, 3, 2))))
+def test_a_checkpoint_of_another_size_is_refused(classifier, change):
+    backbone = LinGlo({**TINY, **change}, init_cfg=pretrained(str(classifier)))
+    with pytest.raises(ValueError, match='is of another size .* fits .* of its .* parameters'):
+        backbone.init_weights()
+
+
 def test_a_deployed_checkpoint_is_refused(tmp_path):
     source, path = LinGlo(TINY), tmp_path / 'deployed.pth'
     source.switch_to_deploy()

@@ -88,13 +88,16 @@ def test_annotations_that_cannot_be_read_are_named_in_one_line(
     data.file().write_text(content)
     code, _ = check(main, capsys, data, '--loaders', 'val')
     place = data.file() if layout is Detection else data.root  # mmpretrain finds the file
-    assert re.match(f'error: \\w+ cannot read {place}, or finds no samples there: ', code)
+    assert re.match(f'error: (\\w+ cannot read {place}, or finds no samples there|'
+                    f'{place} is no JSON, or cut short): ', code)
     assert '\n' not in code
 
 
 def test_missing_data_and_configs_are_named_as_in_training(main, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / 'empty.py').touch()
     for config, name in ((ROOT / 'configs/toy/lkca_upernet_demo-ade20k.py', 'data/demo/ade20k'),
+                         ('empty.py', 'empty.py has no data set in train_dataloader'),
                          ('nowhere.py', 'nowhere.py')):
         with pytest.raises(SystemExit, match=f'error: .*{name}'):
             main([str(config)])

@@ -359,7 +359,7 @@ def test_predictions_are_those_of_the_checkpoint_spread_over_the_test_set(
 
 
 @pytest.mark.parametrize('weight, message', [
-    (math.nan, 'broken.pth holds NaN or infinite values in decode_head.conv_seg.weight, of which'),
+    (math.nan, 'broken.pth holds NaN or infinite values in decode_head.conv_seg.weight: its'),
     (None, 'broken.pth lacks 1 of the 44 weights of the model: decode_head.conv_seg.weight')])
 def test_checkpoints_that_are_broken_or_of_another_model_are_named(
         segmentor, tmp_path, weight, message):

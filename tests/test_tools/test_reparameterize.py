@@ -137,8 +137,8 @@ def test_image_is_of_the_size_of_the_config(tool, workspace, capsys, config, opt
 @pytest.mark.parametrize('break_it, message', (
     (lambda: Path('config.py').unlink(), 'config.py'),
     (lambda: Path('trained.pth').unlink(), 'trained.pth does not exist'),
-    (lambda: Path('trained.pth').write_bytes(b''), 'cannot load trained.pth'),
-    (lambda: Path('trained.pth').write_bytes(b'no checkpoint'), 'cannot load trained.pth'),
+    (lambda: Path('trained.pth').write_bytes(b''), 'trained.pth cannot be loaded'),
+    (lambda: Path('trained.pth').write_bytes(b'no checkpoint'), 'trained.pth cannot be loaded'),
     (lambda: Path('config.py').write_text(STOCK), 'trained.pth lacks 10 of the 10 weights'),
     (lambda: Path('config.py').write_text(GROUPS), 'trained.pth is of another model, whose layers'),
     (lambda: Path('out.pth').write_text('mine'), 'out.pth exists; remove it or choose another')))

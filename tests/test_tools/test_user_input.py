@@ -2,12 +2,14 @@
 """What users bring: no wrong number passes in silence, and a line tells what is wrong."""
 import json
 import runpy
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from checks import CheckWeights, annotation_faults, name_fault, size_fault
-from common import errors_in_a_line, load_weights, override
+from checks import CheckData, CheckWeights, annotation_faults, head_fault, name_fault, size_fault
+from common import errors_in_a_line, load_weights, override, read_config
 from damage import ROOT, Detection, Segmentation, picture, values
 from inspection import Inspection, Sample, Summary
 from mmengine.config import Config
@@ -32,6 +34,11 @@ def test_weights_of_wrapped_models_and_of_parts_that_are_left_out_fit():
     wrapped = {f'module.{name}': value for name, value in NET.state_dict().items()}
     load_weights(NET, {**wrapped, 'auxiliary_head.weight': torch.zeros(1)}, 'a.pth')
     load_weights(NET, {}, 'a.pth', allow_missing=True)
+    masked = nn.Sequential(nn.Linear(1, 1))
+    masked.register_buffer('mask', torch.tensor([float('-inf')]))
+    load_weights(masked, masked.state_dict(), 'a.pth')
+    with pytest.raises(ValueError, match='a.pth holds NaN or infinite values in 0.bias'):
+        load_weights(masked, {**masked.state_dict(), '0.bias': masked.mask}, 'a.pth')
 
 
 class Run:
@@ -42,11 +49,49 @@ class Run:
 
 def test_an_optimizer_of_another_kind_is_named():
     other = torch.optim.AdamW(NET.parameters()).state_dict()
-    hook = CheckWeights(resume=True)
+    hook = CheckWeights((), resume=True)
     with pytest.raises(ValueError, match='SGD has momentum, dampening, and the checkpoint .*betas'):
         hook.after_load_checkpoint(Run, dict(state_dict=NET.state_dict(), optimizer=other))
     own = Run.optim_wrapper.optimizer.state_dict()
     hook.after_load_checkpoint(Run, dict(state_dict=NET.state_dict(), optimizer=own))
+
+
+class Named(list):
+    ann_file, metainfo = 'a.json', property(lambda self: dict(classes=tuple(self)))
+
+
+@pytest.mark.parametrize('classes, fits', (('b', False), ('ba', False), ('a', True), ('xy', True)))
+def test_classes_whose_numbers_are_others_than_in_training_are_named(classes, fits):
+    run = SimpleNamespace(model=NET, a=SimpleNamespace(dataset=Named('ab')),
+                          b=SimpleNamespace(dataset=Named(classes)))
+    given = dict(state_dict=NET.state_dict(), meta=dict(dataset_meta=dict(classes='ab')))
+    for check, *args in ((CheckData('ab').before_run, run),
+                         (CheckWeights('b').after_load_checkpoint, run, given)):
+        with nullcontext() if fits else pytest.raises(ValueError, match="^'b' is class 0 of the"):
+            check(*args)
+
+
+@pytest.mark.parametrize('name, number, fits', (
+    ('decode_head', 3, False), ('decode_head', 1, True), ('bbox_head', 1, False),
+    ('rpn_head', 1, True)))
+def test_heads_of_other_numbers_of_classes_are_named(name, number, fits):
+    model = nn.ModuleDict({name: nn.Identity()})
+    model[name].num_classes = number
+    assert (f'model.{name}.num_classes is' in str(head_fault(Named('ab'), model))) != fits
+    panoptic = SimpleNamespace(metainfo=dict(classes='abcd', thing_classes='a'), ann_file='')
+    assert name != 'bbox_head' or head_fault(panoptic, model) is None
+
+
+@pytest.mark.parametrize('fail, line', (
+    (lambda file: Config({}).model, 'the config has no model; is it whole'),
+    (lambda file: np.concatenate([]), 'a data set has no samples: .*check_data.py'),
+    (lambda file: torch.load(file), 'a checkpoint cannot be loaded: .*EOFError'),
+    (lambda file: override(Config({}), ['optim_wraper.x=1']), 'did you mean optim_wrapper'),
+    (lambda file: file.write_text('a = (') and read_config(file), 'a.py, or .* is no Python')))
+def test_errors_that_users_meet_are_put_into_words(tmp_path, fail, line):
+    (tmp_path / 'a.py').touch()
+    with pytest.raises(SystemExit, match=line), errors_in_a_line():
+        fail(tmp_path / 'a.py')
 
 
 @pytest.mark.parametrize('old, option, new', (
@@ -93,6 +138,8 @@ def annotate(data, change):
     (lambda image, box, kind: box.update(category_id='1'), "has category_id '1'"),
     (lambda image, box, kind: box.update(image_id=9), 'is of an image that the file does not list'),
     (lambda image, box, kind: box.update(id=2), 'has an id that is not its own'),
+    (lambda image, box, kind: box.update(bbox=[1, 2, -3, 4]), 'has bbox [1, 2, -3, 4], which'),
+    (lambda image, box, kind: image.update(id=1), 'images 0.jpg and 1.jpg share the id 1'),
     (lambda image, box, kind: box.update(segmentation=[]), 'has segmentation []'),
     (lambda image, box, kind: image.update(width='64'), 'image 0 (0.jpg) has width "64"'),
     (lambda image, box, kind: image.pop('file_name'), 'image 0 (None) lacks file_name')))
@@ -140,6 +187,12 @@ def test_what_there_is_of_each_class_is_counted(tmp_path):
     notes = '\n'.join(summary.notes())
     assert '147 of 150 classes never occur: floor, tree' in notes and '25.0% is ignored' in notes
     assert json.loads(json.dumps(summary.as_dict()))['classes']['sky']['amount'] == 3072
+
+
+def test_classes_of_one_name_and_those_that_are_ignored_are_counted_apart():
+    found = Inspection(Named(['road', 'road', 'tree']), dict(decode_head=dict(ignore_index=2)))
+    assert found.count(dict(gt_seg_map=np.array([[0, 1, 1, 2]]))) == {
+        'road (0)': 1, 'road (1)': 2, 'ignored': 1}
 
 
 def test_a_foreground_of_255_is_asked_about():

@@ -25,7 +25,7 @@ from rich.progress import track
 from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checks import annotations_blamed, name_fault
+from checks import annotation_faults, annotations_blamed, name_fault
 from common import add_config_options, errors_in_a_line, read_config, table
 from inspection import Inspection, Summary
 
@@ -107,10 +107,15 @@ def check(args: argparse.Namespace) -> bool:
                 raise ValueError(fault)
             summaries.append(inspect(place, inspection, args.jobs))
             report(summaries[-1])
+    if not summaries:
+        raise ValueError(f'{args.config} has no data set in {", ".join(loaders)}')
+    faults = annotation_faults(cfg, loaders)
+    for fault in faults:
+        print(f'bad annotations: {fault}')
     if args.json:
         found = json.dumps([summary.as_dict() for summary in summaries], indent=2)
         Path(args.json).write_text(found + '\n')
-    return any(summary.bad for summary in summaries)
+    return bool(faults) or any(summary.bad for summary in summaries)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:

@@ -79,7 +79,9 @@ class Inspection(Dataset):
         self.dataset = dataset
         steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
         self.loading = [step for step in steps if type(step).__name__.startswith('Load')]
-        self.names = [str(name) for name in dataset.metainfo.get('classes') or ()]
+        names = [str(name) for name in dataset.metainfo.get('classes') or ()]
+        self.names = [name if names.count(name) == 1 else f'{name} ({number})'
+                      for number, name in enumerate(names)]
         head = model.get('decode_head') or model.get('head') or {}
         head = head[-1] if isinstance(head, (list, tuple)) else head
         numbers = (head.get('num_classes'), len(self.names))
@@ -147,7 +149,8 @@ class Inspection(Dataset):
         """Pixels, boxes or images of each class in a sample."""
         if sample.get('gt_seg_map') is not None:
             values, numbers = np.unique(sample['gt_seg_map'], return_counts=True)
-            return {self.name_of(int(value)): int(number) for value, number in zip(values, numbers)}
+            return {IGNORED if value == self.ignored else self.name_of(int(value)): int(number)
+                    for value, number in zip(values, numbers)}
         if 'instances' in sample:
             return dict(Counter(
                 IGNORED if box.get('ignore_flag') else self.name_of(box['bbox_label'])
@@ -161,8 +164,6 @@ class Inspection(Dataset):
 
     def name_of(self, label: int) -> str:
         """What the data set calls a class."""
-        if label == self.ignored and label >= (self.classes or 0):
-            return IGNORED
         return self.names[label] if label < len(self.names) else str(label)
 
     def unknown_names(self, sample: dict) -> Dict[str, int]:
@@ -224,7 +225,7 @@ class Summary:
         if self.amounts[IGNORED]:
             yield f'{self.amounts[IGNORED] / everything:.1%} is ignored, and trains nothing' + (
                 '; is 255 the foreground, and should be 1?'
-                if absent and len(self.names) == 2 else '')
+                if absent and len(self.names) == 2 and self.unit == 'pixels' else '')
         if self.unknown:
             yield ('the annotations have classes that the config does not have, passed over: '
                    + _listed([f'{name} ({number})' for name, number in self.unknown.items()]))

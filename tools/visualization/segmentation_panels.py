@@ -120,7 +120,7 @@ def make_sheet(title: str, found: Sequence[Prediction], classes: Sequence[str],
              Panel(f'prediction: {each.accuracy:.1%} right', colors[each.labels])]
             for each in found]
     scale = Scale('', NoNorm(), ListedColormap(colors[present] / 255),
-                  tuple(names[label] for label in present))
+                  tuple(names.get(label, str(label)) for label in present))
     return Sheet(title, rows, [''] * len(rows), scale, PANEL_INCHES)
 
 

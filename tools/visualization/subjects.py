@@ -146,22 +146,7 @@ def load_model(cfg: Config, checkpoint: str) -> nn.Module:
         model = build_model(cfg)
         model.eval()  # of which some networks of the codebases return nothing
         return model
-    model, _ = common.load_model(cfg, checkpoint)
-    check_finite(model, checkpoint)
-    return model
-
-
-def check_finite(model: nn.Module, checkpoint: str) -> None:
-    """Checks what a model got from a checkpoint.
-
-    Raises:
-        ValueError: If it is not finite; names the first such parameter or statistic.
-    """
-    broken = [name for name, values in model.state_dict().items() if not values.isfinite().all()]
-    if broken:
-        more = f' and {len(broken) - 1} more' if len(broken) > 1 else ''
-        raise ValueError(f'{checkpoint} holds NaN or infinite values in {broken[0]}{more}, of '
-                         f'which nothing can be drawn; its training has diverged')
+    return common.load_model(cfg, checkpoint)[0]
 
 
 def backbone_of(model: nn.Module) -> nn.Module:

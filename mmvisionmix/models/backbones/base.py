@@ -282,7 +282,7 @@ class BaseBackbone(BaseModule):
 
         Raises:
             FileNotFoundError: If they are to be loaded from a file that does not exist.
-            ValueError: If the file holds no weight of this backbone.
+            ValueError: If the file holds no weight of this backbone, or fits less than half of it.
         """
         for cfg in self._pretrained:
             if cfg.get('checkpoint'):
@@ -301,7 +301,8 @@ class BaseBackbone(BaseModule):
         if '://' not in path and not Path(path).is_file():
             raise FileNotFoundError(f'{Path(path).absolute()} does not exist. {hint}')
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-        names = list(checkpoint.get('state_dict', checkpoint))
+        given = checkpoint.get('state_dict', checkpoint)
+        names, own = list(given), dict(self.named_parameters())
         prefix = prefix.rstrip('.') + '.' if prefix else ''  # as MMEngine reads it
         if not any(prefix + name in names for name in self.state_dict()):
             first = next(iter(self.state_dict()))
@@ -310,6 +311,11 @@ class BaseBackbone(BaseModule):
                 hint = f'Set model.backbone.init_cfg.prefix={found[0]}'
             raise ValueError(f'{path} holds no weight of {type(self).__name__}: none is named '
                              f'{prefix}{first} or the like; the first are {names[:3]}. {hint}')
+        fits = sum(getattr(given.get(prefix + name), 'shape', None) == value.shape
+                   for name, value in own.items())
+        if 2 * fits < len(own) and not any('folded' in name.split('.') for name in names):
+            raise ValueError(f'{path} is of another size of {type(self).__name__} than this one, '
+                             f'and fits {fits} of its {len(own)} parameters. {hint}')
 
     def maybe_checkpoint(self, block: Callable[..., Tensor], *args: Any) -> Tensor:
         """Calls a block, under activation checkpointing if ``with_cp`` says so."""

@@ -47,8 +47,7 @@ class ConvNorm(Foldable):
         """The convolution that both are in inference."""
         if not may_fold(self.norm) or not are_plain(self.conv):
             return None
-        folded = fuse_conv_bn_eval(self.conv.eval(), self.norm.eval())
-        return folded.requires_grad_(self.conv.weight.requires_grad)  # the new bias has none yet
+        return fuse_conv_bn_eval(self.conv.eval(), self.norm.eval())
 
 
 def may_fold(norm: nn.Module) -> bool:

@@ -48,9 +48,10 @@ class Foldable(BaseModule):
     def switch_to_deploy(self) -> None:
         """Folds the weights, for good; what does not fold stays. A second call changes nothing."""
         if self.folded is None:
+            trained = any(param.requires_grad for param in self.parameters())
             self.folded = self.fold()
             if self.folded is not None:
-                self.folded.train(self.training)
+                self.folded.train(self.training).requires_grad_(trained)
                 for name in self.plain_parts:
                     delattr(self, name)
 

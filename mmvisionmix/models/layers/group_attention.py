@@ -13,7 +13,6 @@ from mmvisionmix.ops import (
     attend_to_groups,
     attend_to_tokens,
     fold_group_weights,
-    head_mask,
     pool_groups,
     project_groups,
     propagate_groups,
@@ -122,7 +121,6 @@ class GroupAttention(Foldable):
         self.group_keys = linears(1 if share_groups else scales, bias=False)
         self.group_values = linears(1 if share_groups else scales, bias=qkv_bias)
         self.projs: Any = linears(1 if single else scales, bias=True)
-        self.register_buffer('head_mask', head_mask(embed_dims, num_heads), persistent=False)
         nn.init.trunc_normal_(self.tokens, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -131,14 +129,14 @@ class GroupAttention(Foldable):
             return self._mix_literal(x)
         folded = self._folded_weights()
         groups = self._mix_groups(pool_groups(x, folded))
-        return propagate_groups([conv(x) for conv in self.convs], groups, folded, self.head_mask)
+        return propagate_groups([conv(x) for conv in self.convs], groups, folded, self.num_heads)
 
     def maps_of(self, x: Tensor) -> GroupAttentionMaps:
         """The attention of groups to maps (B, D, H, W), and of convolutions to groups."""
         folded, grid, scales = self._folded_weights(), x.shape[2:], len(self.convs)
         groups = self._mix_groups(pool_groups(x, folded))
         keys, _ = project_groups(groups, folded, scales)
-        propagation = attend_to_groups([conv(x) for conv in self.convs], keys, self.head_mask)
+        propagation = attend_to_groups([conv(x) for conv in self.convs], keys, self.num_heads)
         pooling = attend_to_tokens(x.flatten(2), folded.queries)
         return GroupAttentionMaps(
             pooling.reshape(len(x), self.num_heads, -1, *grid),
