@@ -27,7 +27,10 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         help='resume from the latest checkpoint of the work dir, or from the one given')
-    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='train with automatic mixed precision: float16 on GPUs, bfloat16 on CPUs')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -40,8 +43,11 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
         kind = type_name({'type': 'OptimWrapper', **cfg.optim_wrapper})
         if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
             raise SystemExit(f'--amp replaces an OptimWrapper, not a {kind}')
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        if kind == 'OptimWrapper' and get_device() not in AMP_DEVICES:
+            cfg.optim_wrapper.type = 'mmvisionmix.BFloat16OptimWrapper'
+        else:
+            cfg.optim_wrapper.type = 'AmpOptimWrapper'
+            cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise SystemExit('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
@@ -50,8 +56,8 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
 
 def check_device(cfg: Config) -> None:
     if type_name(cfg.optim_wrapper) == 'AmpOptimWrapper' and get_device() not in AMP_DEVICES:
-        raise SystemExit('error: mixed precision (--amp, AmpOptimWrapper) needs a GPU, and torch '
-                         f'finds none, but {get_device()!r}; train without it')
+        raise SystemExit('error: AmpOptimWrapper needs a GPU, and torch finds none, but '
+                         f'{get_device()!r}; mmvisionmix.BFloat16OptimWrapper (--amp) does not')
 
 
 def use_safe_hooks(cfg: Config) -> None:

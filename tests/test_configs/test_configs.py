@@ -105,8 +105,8 @@ def run_model(model, scope):
 def is_comparison(file):
     """Whether a config is of a network that a paper compares its own with."""
     paper = file.parent
-    if paper == CONFIGS / 'toy':
-        return file.name.startswith(('vit', 'resnet'))
+    if paper.name in ('toy', 'real'):
+        return file.name.startswith(('vit', 'resnet', 'r18', 'pvtv2'))
     return paper != CONFIGS and not file.name.startswith(paper.name)
 
 

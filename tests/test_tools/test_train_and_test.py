@@ -10,9 +10,9 @@ from pathlib import Path
 import common
 import mmseg
 import pytest
+import train
 from common import errors_in_a_line, load_config
 from mmengine.config import Config
-from train import apply_train_options
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN, TEST = ROOT / 'tools/train.py', ROOT / 'tools/test.py'
@@ -42,7 +42,8 @@ def test_training_resumes_and_its_checkpoint_tests_the_same(run_tool, demo_ade20
     out = run_tool(TRAIN, TOY, '--work-dir', work_dir, *toy_options(demo_ade20k, 2), cwd=tmp_path)
     assert 'Iter(train) [2/2]' in out and 'eta:' in out
     out = run_tool(
-        TRAIN, TOY, '--work-dir', work_dir, '--resume', *toy_options(demo_ade20k, 4), cwd=tmp_path)
+        TRAIN, TOY, '--work-dir', work_dir, '--resume', '--amp', *toy_options(demo_ade20k, 4),
+        cwd=tmp_path)
     assert 'resumed epoch: 0, iter: 2' in out
     assert 'Iter(train) [3/4]' in out and 'Iter(train) [2/4]' not in out
     logged = [json.loads(line) for file in sorted(work_dir.glob('*/vis_data/scalars.json'))
@@ -132,21 +133,25 @@ def test_errors_are_told_in_a_line(monkeypatch, error, line):
         raise error
 
 
-def test_options_change_the_config(monkeypatch, tmp_path):
+@pytest.mark.parametrize('device, wrapper', (
+    ('cuda', dict(type='AmpOptimWrapper', loss_scale='dynamic')),
+    ('cpu', dict(type='mmvisionmix.BFloat16OptimWrapper'))))
+def test_options_change_the_config(monkeypatch, tmp_path, device, wrapper):
     args = Namespace(
         config=str(ENTRY), work_dir=None, cfg_options=['model.backbone.arch=b'],
         launcher='none', local_rank=0, resume=None, amp=True, auto_scale_lr=True)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, 'get_device', lambda: device)
     cfg = load_config(args, loaders=())
-    apply_train_options(cfg, args)
+    train.apply_train_options(cfg, args)
     assert cfg.model.backbone.arch == 'b'
     assert cfg.work_dir == 'work_dirs/upernet_lkca_s_ade20k'
-    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
-    assert cfg.optim_wrapper.loss_scale == 'dynamic'
+    changed = {key: cfg.optim_wrapper.get(key) for key in ('type', 'loss_scale')}
+    assert changed == {'loss_scale': None, **wrapper}
     assert cfg.auto_scale_lr.enable
     cfg.pop('auto_scale_lr')
     with pytest.raises(SystemExit, match='base_batch_size'):
-        apply_train_options(cfg, args)
+        train.apply_train_options(cfg, args)
 
 
 def show(folder, tta=False, **cfg):

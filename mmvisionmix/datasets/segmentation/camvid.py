@@ -18,10 +18,9 @@ class CamVid(BaseSegDataset):
     in ``trainannot`` and so on. 11, void, is ignored.
 
     Args:
-        data_prefix (dict): Folders of images and labels, e.g.
-            ``dict(img_path='train', seg_map_path='trainannot')``.
         metainfo (dict, optional): Classes to learn; others are ignored. Defaults to the eleven.
-        **kwargs: Arguments of ``BaseSegDataset``.
+        **kwargs: Arguments of ``BaseSegDataset``, such as
+            ``data_prefix=dict(img_path='train', seg_map_path='trainannot')``.
     """
 
     METAINFO = dict(
@@ -30,7 +29,7 @@ class CamVid(BaseSegDataset):
                  [128, 128, 0], [192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0],
                  [0, 128, 192], [0, 0, 0]])
 
-    def __init__(self, data_prefix: dict, metainfo: Optional[dict] = None, **kwargs: Any) -> None:
+    def __init__(self, metainfo: Optional[dict] = None, **kwargs: Any) -> None:
         super().__init__(
-            data_prefix=data_prefix, metainfo=metainfo or dict(classes=CLASSES),
-            img_suffix='.png', seg_map_suffix='.png', **kwargs)
+            metainfo=metainfo or dict(classes=CLASSES), img_suffix='.png', seg_map_suffix='.png',
+            **kwargs)

@@ -1,4 +1,4 @@
-_base_ = './linglo-b0_retinanet_1xb4-1500_bccd-240x320.py'
+_base_ = './linglo-b0_retinanet_1xb4-1000_bccd-240x320.py'
 
 model = dict(
     backbone=dict(_delete_=True, type='mmvisionmix.MCGANet', out_indices=(1, 2, 3)),

@@ -1,4 +1,4 @@
-_base_ = './mcganet_mask-rcnn_1xb4-1500_nuclei-256x256.py'
+_base_ = './mcganet_mask-rcnn_1xb4-1000_nuclei-256x256.py'
 
 model = dict(
     backbone=dict(

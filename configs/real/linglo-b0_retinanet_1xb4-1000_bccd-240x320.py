@@ -1,7 +1,7 @@
 # RetinaNet on blood cells, from scratch.
 _base_ = [
     'mmdet::_base_/models/retinanet_r50_fpn.py', '../_base_/datasets/bccd.py',
-    '../_base_/schedules/detection_1500.py'
+    '../_base_/schedules/detection_1000.py'
 ]
 
 model = dict(

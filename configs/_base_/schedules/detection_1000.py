@@ -1,4 +1,4 @@
-# From scratch on a laptop: 1,500 iterations of AdamW in batches of 4.
+# From scratch on a laptop: 1,000 iterations of AdamW in batches of 4.
 _base_ = 'mmdet::_base_/default_runtime.py'
 
 optim_wrapper = dict(
@@ -8,9 +8,9 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=10.))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=1500, eta_min=1e-6)
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=1000, eta_min=1e-6)
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=1500, val_interval=500)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=1000, val_interval=500)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
@@ -18,3 +18,4 @@ default_hooks = dict(
     checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=1))
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)
+auto_scale_lr = dict(enable=False, base_batch_size=4)
