@@ -150,6 +150,7 @@ def test_options_change_the_config(monkeypatch, tmp_path, device, wrapper):
     assert changed == {'loss_scale': None, **wrapper}
     assert cfg.auto_scale_lr.enable
     cfg.pop('auto_scale_lr')
+    args.amp = False
     with pytest.raises(SystemExit, match='base_batch_size'):
         train.apply_train_options(cfg, args)
 
