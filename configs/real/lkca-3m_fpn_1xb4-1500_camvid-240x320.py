@@ -13,5 +13,5 @@ model = dict(
         _delete_=True,
         type='MultiLevelNeck',
         in_channels=[256] * 4,
-        out_channels=128,
+        out_channels=64,
         scales=[2, 1, 0.5, 0.25]))

@@ -4,6 +4,6 @@ _base_ = 'mmseg::_base_/models/fpn_r50.py'
 model = dict(
     data_preprocessor=dict(size=(240, 320)),
     pretrained=None,
-    neck=dict(out_channels=128),
+    neck=dict(out_channels=64),
     decode_head=dict(
-        in_channels=[128] * 4, channels=64, num_classes=11, norm_cfg=dict(type='BN')))
+        in_channels=[64] * 4, channels=64, num_classes=11, norm_cfg=dict(type='BN')))

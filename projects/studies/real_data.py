@@ -1,0 +1,235 @@
+# Copyright (c) mmvisionmix authors. All rights reserved.
+"""Keeps what trainings on real data gave, and makes the tables and curves of docs/real_data.md.
+
+    python tools/train.py configs/real/NAME.py --work-dir work_dirs/NAME
+    python tools/test.py configs/real/NAME.py work_dirs/NAME/iter_1500.pth --work-dir work_dirs/NAME/test
+    python projects/studies/real_data.py record work_dirs/NAME
+    python projects/studies/real_data.py write
+
+``record`` reads a work dir, whose training may have been interrupted and resumed, and writes
+``projects/studies/runs/NAME-sSEED.json``: environment, loss, metrics in the course of training and in the
+end. ``write`` makes the page of all that are there.
+"""
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from matplotlib.figure import Figure
+from mmengine.config import Config
+
+from mmvisionmix import config_path
+
+STUDIES = Path(__file__).resolve().parent
+ROOT = STUDIES.parents[1]
+RUNS, PAGE = STUDIES / 'runs', ROOT / 'docs/real_data.md'
+CURVES = ROOT / 'docs/images/real_data.png'
+sys.path[:0] = [str(ROOT / 'tools'), str(ROOT / 'tools/analysis_tools')]
+from common import add_traceback, errors_in_a_line, table  # noqa: E402
+from get_flops import count_parts  # noqa: E402
+
+ENVIRONMENT = ('Python', 'PyTorch', 'TorchVision', 'MMEngine')
+LOSSES = 60  # kept of a training, averaged between
+
+
+class Study(NamedTuple):
+    """Networks that are trained alike.
+
+    Attributes:
+        ending: What names of configs end in.
+        title: Of the panel with curves.
+        size: Height and width that multiply-adds are counted at.
+        metrics: Names in the logs, names for a reader and what makes them percent. The first is drawn.
+    """
+    ending: str
+    title: str
+    size: Tuple[int, int]
+    metrics: Dict[str, Tuple[str, float]]
+
+
+STUDIES_BY_NAME = {
+    'cifar10': Study('_1xb128-100e_cifar10-images', 'CIFAR-10', (32, 32),
+                     {'accuracy/top1': ('top-1', 1)}),
+    'camvid': Study('_1xb4-1500_camvid-240x320', 'CamVid', (360, 480),
+                    {'mIoU': ('mIoU', 1), 'aAcc': ('pixels right', 1)}),
+    'nuclei': Study('_mask-rcnn_1xb4-1000_nuclei-256x256', 'Nuclei', (256, 256),
+                    {'coco/segm_mAP': ('mask AP', 100), 'coco/bbox_mAP': ('box AP', 100)}),
+    'bccd': Study('_retinanet_1xb4-1000_bccd-240x320', 'BCCD', (240, 320),
+                  {'pascal_voc/AP50': ('AP50', 100)}),
+}
+
+
+def study_of(config: str) -> str:
+    """The study that a config belongs to, by its name.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    for name, study in STUDIES_BY_NAME.items():
+        if config.endswith(study.ending):
+            return name
+    raise ValueError(f'{config} is no config of configs/real')
+
+
+def logged(work_dir: Path) -> Iterator[dict]:
+    """Every entry of the logs, in order of time; what was trained again after a stop comes twice."""
+    for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        yield from map(json.loads, file.read_text().splitlines())
+
+
+def thinned(points: Dict[int, float]) -> List[Tuple[int, float]]:
+    """At most :data:`LOSSES` means over neighbours, each at its last step."""
+    steps = sorted(points)
+    width = -(-len(steps) // LOSSES)
+    groups = [steps[at:at + width] for at in range(0, len(steps), width or 1)]
+    return [(group[-1], round(sum(map(points.get, group)) / len(group), 4)) for group in groups]
+
+
+def record(work_dir: Path) -> Path:
+    """Keeps a finished training as JSON.
+
+    Args:
+        work_dir: Of ``tools/train.py``; ``test`` in it is of ``tools/test.py``, unless the data set is
+            validated on its test part.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        ValueError: If the training is not finished or not tested, or was of another recipe than the
+            config of its name.
+    """
+    dumped, = work_dir.glob('*.py')
+    name = dumped.stem
+    study, cfg, used = STUDIES_BY_NAME[study_of(name)], Config.fromfile(
+        config_path(name)), Config.fromfile(dumped)
+    for key in ('model', 'param_scheduler', 'train_pipeline', 'train_cfg'):
+        if cfg.get(key) != used.get(key):
+            raise ValueError(f'{dumped}: {key} is not that of the config {name}')
+    losses: Dict[int, float] = {}
+    validations: Dict[str, Dict[int, float]] = {key: {} for key in study.metrics}
+    for entry in logged(work_dir):
+        if 'loss' in entry:
+            losses[entry['step']] = entry['loss']
+        for key in validations.keys() & entry.keys():
+            validations[key][entry['step']] = entry[key]
+    length = cfg.train_cfg.get('max_iters', cfg.train_cfg.get('max_epochs'))
+    if length not in validations[next(iter(study.metrics))]:
+        raise ValueError(f'{work_dir}: the training has not ended')
+    tests = sorted(work_dir.glob('test/*/*.json'))
+    if not tests and cfg.test_dataloader.dataset != cfg.val_dataloader.dataset:
+        raise ValueError(f'{work_dir}/test holds no result of tools/test.py')
+    result = json.loads(tests[-1].read_text()) if tests else {
+        key: values[length] for key, values in validations.items()}
+    log = max(work_dir.glob('*/*.log')).read_text()
+    whole, _ = count_parts(cfg, study.size)
+    seed = used.randomness.seed
+    kept = dict(
+        config=name, seed=seed, finished=max(work_dir.glob('2*')).name[:8],
+        precision='bfloat16' if 'BFloat16' in used.optim_wrapper.type else 'float32',
+        environment={key: re.search(rf'^ *{key}: (\S+)', log, re.MULTILINE)[1]
+                     for key in ENVIRONMENT},
+        parameters=whole.parameters, macs=whole.macs,
+        result={key: round(result[key], 4) for key in study.metrics},
+        validation={key: sorted(values.items()) for key, values in validations.items()},
+        loss=thinned(losses))
+    file = RUNS / f'{name}-s{seed}.json'
+    RUNS.mkdir(exist_ok=True)
+    file.write_text(compact(kept))
+    return file
+
+
+def compact(kept: Dict[str, Any]) -> str:
+    """JSON with a line per key."""
+    lines = (f'  {json.dumps(key)}: {json.dumps(value)}' for key, value in kept.items())
+    return '{\n' + ',\n'.join(lines) + '\n}\n'
+
+
+def recorded(study: str) -> Dict[str, List[dict]]:
+    """The runs of a study by config, every seed of each, the best network first."""
+    ending, metric = STUDIES_BY_NAME[study].ending, next(iter(STUDIES_BY_NAME[study].metrics))
+    found: Dict[str, List[dict]] = {}
+    for file in sorted(RUNS.glob(f'*{ending}-s*.json')):
+        run = json.loads(file.read_text())
+        found.setdefault(run['config'], []).append(run)
+    return dict(sorted(
+        found.items(), key=lambda item: -max(run['result'][metric] for run in item[1])))
+
+
+def label(config: str, study: str) -> str:
+    """The network of a config, and its decoder if the study has several."""
+    return config[:-len(STUDIES_BY_NAME[study].ending)].replace('_', ', ')
+
+
+def tabulate(study: str) -> str:
+    """A Markdown table of a study: sizes, and every seed's metrics after the last step."""
+    metrics = STUDIES_BY_NAME[study].metrics
+    rows = []
+    for config, runs in recorded(study).items():
+        first = runs[0]
+        rows.append((
+            f'[{label(config, study)}](../configs/real/{config}.py)',
+            f'{first["parameters"] / 1e6:.2f}M', f'{first["macs"] / 1e9:.2f}G',
+            ', '.join(sorted({run['precision'] for run in runs})),
+            *(', '.join(f'{scale * run["result"][key]:.1f}' for run in runs)
+              for key, (_, scale) in metrics.items())))
+    return table(('network', 'parameters', 'MACs', 'precision',
+                  *(shown for shown, _ in metrics.values())), rows)
+
+
+def draw() -> Figure:
+    """Draws validation metrics in the course of training, a panel per study; peers are dashed."""
+    studies = [name for name in STUDIES_BY_NAME if recorded(name)]
+    figure = Figure(figsize=(4.5 * len(studies), 3.8), dpi=110, layout='constrained')
+    for ax, name in zip(figure.subplots(1, len(studies), squeeze=False)[0], studies):
+        study = STUDIES_BY_NAME[name]
+        key, (shown, scale) = next(iter(study.metrics.items()))
+        for config, runs in recorded(name).items():
+            ours = 'mmvisionmix' in Config.fromfile(config_path(config)).model.backbone.type
+            for run in runs:
+                steps, values = zip(*run['validation'][key])
+                ax.plot(steps, [scale * value for value in values], '-' if ours else '--',
+                        label=label(config, name) if run is runs[0] else None)
+        ax.set_title(study.title, fontsize=10)
+        ax.set_xlabel('epochs' if max(steps) < 300 else 'iterations')
+        ax.set_ylabel(f'{shown} (%)')
+        ax.grid(alpha=0.3)
+        ax.legend(fontsize=8)
+    return figure
+
+
+def write() -> None:
+    """Puts the tables in their places in the page, and draws the curves."""
+    page = PAGE.read_text(encoding='utf-8')
+    for name in STUDIES_BY_NAME:
+        begin, end = f'<!-- begin {name}: real_data.py write -->', f'<!-- end {name} -->'
+        if recorded(name):
+            before, _, rest = page.partition(begin)
+            _, _, after = rest.partition(end)
+            page = f'{before}{begin}\n\n{tabulate(name)}\n\n{end}{after}'
+    PAGE.write_text(page, encoding='utf-8')
+    draw().savefig(CURVES)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Records trainings, or writes the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest='command', required=True)
+    commands.add_parser('record', help='keep trainings').add_argument(
+        'work_dirs', type=Path, nargs='+')
+    commands.add_parser('write', help='write tables and curves')
+    add_traceback(parser)
+    args = parser.parse_args(argv)
+    with errors_in_a_line(args.traceback):
+        if args.command == 'write':
+            write()
+        else:
+            for work_dir in args.work_dirs:
+                print(f'written: {record(work_dir)}')
+
+
+if __name__ == '__main__':
+    main()
