@@ -1,0 +1,4 @@
+# MCGANet with one group where it has 8.
+_base_ = './mcganet_fpn_1xb4-1500_camvid-240x320.py'
+
+model = dict(backbone=dict(num_groups=1))
