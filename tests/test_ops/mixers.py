@@ -93,7 +93,7 @@ OPTIONS = dict(
         qkv_bias=st.booleans(), share_groups=st.booleans(),
         fusion=st.sampled_from(('separate', 'single'))),
     partition=dict(
-        num_partitions=st.sampled_from((2, 4, 8)), partition=st.sampled_from(('lsh', 'k-means')),
+        num_partitions=st.sampled_from((1, 2, 4, 8)), partition=st.sampled_from(('lsh', 'k-means')),
         share_partition=st.booleans(), rescale=st.booleans(), reduction=st.integers(1, 3),
         paths=st.sampled_from((('intra', ), ('inter', ), ('intra', 'inter')))))
 

@@ -93,8 +93,8 @@ class PartitionAttention(BaseModule):
         check_int(reduction=reduction, num_partitions=num_partitions)
         check_int(0, hash_seed=hash_seed)
         check_heads(embed_dims, num_heads)
-        if num_partitions < 2 or num_partitions & (num_partitions - 1):
-            raise ValueError(f'num_partitions must be 2, 4, 8 or so on, got {num_partitions}')
+        if num_partitions & (num_partitions - 1):
+            raise ValueError(f'num_partitions must be a power of two, got {num_partitions}')
         if not paths or set(paths) - set(PATHS):
             raise ValueError(f'paths must be one or both of {list(PATHS)}, got {paths!r}')
         self.num_heads = num_heads
