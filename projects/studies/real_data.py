@@ -2,13 +2,14 @@
 """Keeps what trainings on real data gave, and makes the tables and curves of docs/real_data.md.
 
     python tools/train.py configs/real/NAME.py --work-dir work_dirs/NAME
-    python tools/test.py configs/real/NAME.py work_dirs/NAME/iter_1500.pth --work-dir work_dirs/NAME/test
+    python tools/test.py configs/real/NAME.py work_dirs/NAME/iter_1500.pth \
+        --work-dir work_dirs/NAME/test
     python projects/studies/real_data.py record work_dirs/NAME
     python projects/studies/real_data.py write
 
 ``record`` reads a work dir, whose training may have been interrupted and resumed, and writes
-``projects/studies/runs/NAME-sSEED.json``: environment, loss, metrics in the course of training and in the
-end. ``write`` makes the page of all that are there.
+``projects/studies/runs/NAME-sSEED.json``: environment, loss, metrics in the course of training and
+in the end. ``write`` makes tables and curves of all that are there.
 """
 import argparse
 import json
@@ -41,7 +42,8 @@ class Study(NamedTuple):
         ending: What names of configs end in.
         title: Of the panel with curves.
         size: Height and width that multiply-adds are counted at.
-        metrics: Names in the logs, names for a reader and what makes them percent. The first is drawn.
+        metrics: Names in the logs, names for a reader and what makes them percent; the first is
+            drawn.
     """
     ending: str
     title: str
@@ -74,7 +76,7 @@ def study_of(config: str) -> str:
 
 
 def logged(work_dir: Path) -> Iterator[dict]:
-    """Every entry of the logs, in order of time; what was trained again after a stop comes twice."""
+    """Every entry of the logs in order of time; what was trained again after a stop comes twice."""
     for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
         yield from map(json.loads, file.read_text().splitlines())
 
@@ -87,57 +89,69 @@ def thinned(points: Dict[int, float]) -> List[Tuple[int, float]]:
     return [(group[-1], round(sum(map(points.get, group)) / len(group), 4)) for group in groups]
 
 
+def read_log(work_dir: Path, study: Study) -> Tuple[Dict[int, float], Dict[str, Dict[int, float]]]:
+    """Loss by iterations, and every metric of the validations by epochs or iterations."""
+    losses: Dict[int, float] = {}
+    metrics: Dict[str, Dict[int, float]] = {key: {} for key in study.metrics}
+    for entry in logged(work_dir):
+        if 'loss' in entry:
+            losses[entry['step']] = entry['loss']
+        for key in metrics.keys() & entry.keys():
+            metrics[key][entry['step']] = entry[key]
+    return losses, metrics
+
+
+def read_result(work_dir: Path, cfg: Config, last: Dict[str, float]) -> Dict[str, float]:
+    """Metrics on the test part, those of the last validation if that was on the same part.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    tests = sorted(work_dir.glob('test/*/*.json'))
+    if tests:
+        last = json.loads(tests[-1].read_text())
+    elif cfg.test_dataloader.dataset != cfg.val_dataloader.dataset:
+        raise ValueError(f'{work_dir}/test holds no result of tools/test.py')
+    return {key: round(value, 4) for key, value in last.items()}
+
+
 def record(work_dir: Path) -> Path:
     """Keeps a finished training as JSON.
 
     Args:
-        work_dir: Of ``tools/train.py``; ``test`` in it is of ``tools/test.py``, unless the data set is
-            validated on its test part.
+        work_dir: Of ``tools/train.py``; ``test`` in it is of ``tools/test.py``.
 
     Returns:
         The file that was written.
 
     Raises:
-        ValueError: If the training is not finished or not tested, or was of another recipe than the
-            config of its name.
+        ValueError: If the training has not ended or was not tested, or was of another recipe than
+            the config of its name.
     """
     dumped, = work_dir.glob('*.py')
-    name = dumped.stem
-    study, cfg, used = STUDIES_BY_NAME[study_of(name)], Config.fromfile(
-        config_path(name)), Config.fromfile(dumped)
+    name, used = dumped.stem, Config.fromfile(dumped)
+    study, cfg = STUDIES_BY_NAME[study_of(name)], Config.fromfile(config_path(name))
     for key in ('model', 'param_scheduler', 'train_pipeline', 'train_cfg'):
         if cfg.get(key) != used.get(key):
             raise ValueError(f'{dumped}: {key} is not that of the config {name}')
-    losses: Dict[int, float] = {}
-    validations: Dict[str, Dict[int, float]] = {key: {} for key in study.metrics}
-    for entry in logged(work_dir):
-        if 'loss' in entry:
-            losses[entry['step']] = entry['loss']
-        for key in validations.keys() & entry.keys():
-            validations[key][entry['step']] = entry[key]
+    losses, metrics = read_log(work_dir, study)
     length = cfg.train_cfg.get('max_iters', cfg.train_cfg.get('max_epochs'))
-    if length not in validations[next(iter(study.metrics))]:
+    if any(length not in values for values in metrics.values()):
         raise ValueError(f'{work_dir}: the training has not ended')
-    tests = sorted(work_dir.glob('test/*/*.json'))
-    if not tests and cfg.test_dataloader.dataset != cfg.val_dataloader.dataset:
-        raise ValueError(f'{work_dir}/test holds no result of tools/test.py')
-    result = json.loads(tests[-1].read_text()) if tests else {
-        key: values[length] for key, values in validations.items()}
-    log = max(work_dir.glob('*/*.log')).read_text()
+    result = read_result(work_dir, cfg, {key: metrics[key][length] for key in metrics})
+    log = max(work_dir.glob('2*/*.log')).read_text()
     whole, _ = count_parts(cfg, study.size)
-    seed = used.randomness.seed
-    kept = dict(
-        config=name, seed=seed, finished=max(work_dir.glob('2*')).name[:8],
+    file = RUNS / f'{name}-s{used.randomness.seed}.json'
+    RUNS.mkdir(exist_ok=True)
+    file.write_text(compact(dict(
+        config=name, seed=used.randomness.seed, finished=max(work_dir.glob('2*')).name[:8],
         precision='bfloat16' if 'BFloat16' in used.optim_wrapper.type else 'float32',
         environment={key: re.search(rf'^ *{key}: (\S+)', log, re.MULTILINE)[1]
                      for key in ENVIRONMENT},
         parameters=whole.parameters, macs=whole.macs,
-        result={key: round(result[key], 4) for key in study.metrics},
-        validation={key: sorted(values.items()) for key, values in validations.items()},
-        loss=thinned(losses))
-    file = RUNS / f'{name}-s{seed}.json'
-    RUNS.mkdir(exist_ok=True)
-    file.write_text(compact(kept))
+        result={key: result[key] for key in study.metrics},
+        validation={key: sorted(values.items()) for key, values in metrics.items()},
+        loss=thinned(losses))))
     return file
 
 

@@ -15,8 +15,9 @@ OPTIONS = dict(
         dict(mixing='serial'), dict(mixing='attention'), dict(paths=('intra', )),
         dict(paths=('inter', )), dict(paths=('inter', 'intra'), rescale=False),
         dict(mixing='serial', paths=('inter', )), dict(mixing='attention', paths=('intra', )),
-        dict(num_partitions=1, paths=('intra', )), dict(partition='k-means', num_partitions=2), dict(share_partition=True),
-        dict(num_partitions=8, partition='k-means', share_partition=True),
+        dict(num_partitions=1, paths=('intra', )), dict(partition='k-means', num_partitions=2),
+        dict(share_partition=True), dict(
+            num_partitions=8, partition='k-means', share_partition=True),
         dict(normalisation='paper'), dict(encoding='rp-cpe')),
     LKCAViT=(
         dict(interpolate_kernel=True), dict(attention_layers=(1, -1), num_heads=4),

@@ -19,7 +19,7 @@ from mmvisionmix.ops import (
 )
 
 OPTIONS = (
-    dict(), dict(num_partitions=1), dict(num_partitions=2), dict(num_partitions=8), dict(paths=('intra', )),
+    dict(), *(dict(num_partitions=number) for number in (1, 2, 8)), dict(paths=('intra', )),
     dict(paths=('inter', )), dict(rescale=False), dict(share_partition=True),
     dict(partition='k-means'), dict(partition='k-means', num_partitions=8, share_partition=True),
     dict(reduction=2), dict(normalisation='paper'))

@@ -322,8 +322,8 @@ def test_picture_has_the_colours_titles_and_legend_of_the_panels():
     found = [predicted([[0, 2], [255, 2]], [[0, 2], [3, 3]], 'first.jpg'),
              predicted([[2, 2]], [[2, 2]], 'second.jpg')]
     palette = [[10, 0, 0], [20, 0, 0], [30, 0, 0], [40, 0, 0]]
-    figure = draw([segmentation_panels.make_sheet('t', found, ['cat', 'dog', 'cow', 'hen'],
-                                                  palette)])
+    metainfo = dict(classes=['cat', 'dog', 'cow', 'hen'], palette=palette)
+    figure = draw([segmentation_panels.make_sheet('t', dict(prediction=found), metainfo)])
     assert [ax.get_title() for ax in figure.axes] == [
         'first.jpg', 'truth', 'prediction: 66.7% right',
         'second.jpg', 'truth', 'prediction: 100.0% right']
@@ -341,8 +341,7 @@ def test_predictions_are_those_of_the_checkpoint_spread_over_the_test_set(
         segmentor, tmp_path, capsys):
     arguments = [segmentor / 'tiny.py', segmentor / 'tiny.pth', '--device', 'cpu']
     args = segmentation_panels.parse_args([*map(str, arguments), '--num', '3'])
-    found, _ = segmentation_panels.run_model(
-        segmentation_panels.load_config(args.config, args.checkpoint), args)
+    found, = segmentation_panels.run_models(args)[0].values()
     assert [each.name[-5] for each in found] == ['1', '3', '5']
     data = segmentor / 'data'
     image = np.asarray(Image.open(data / 'images/validation/ADE_val_00000001.jpg'))
@@ -356,6 +355,23 @@ def test_predictions_are_those_of_the_checkpoint_spread_over_the_test_set(
     assert f'5 images, {share:.1%} of their pixels right: {out}' in capsys.readouterr().out
     with Image.open(out) as picture:
         assert picture.height > picture.width  # five rows of three
+
+
+def test_models_stand_beside_each_other_without_the_images_if_asked(segmentor, tmp_path):
+    (tmp_path / 'other.py').write_text((segmentor / 'tiny.py').read_text())
+    first = [str(segmentor / name) for name in ('tiny.py', 'tiny.pth')]
+    args = segmentation_panels.parse_args([
+        *first, '--num', '1', '--device', 'cpu', '--beside', str(tmp_path / 'other.py'), first[1]])
+    found, metainfo = segmentation_panels.run_models(args)
+    row, = segmentation_panels.make_sheet('', found, metainfo, images=False).rows
+    assert [panel.title.partition(':')[0] for panel in row] == ['truth', 'tiny', 'other']
+    assert (row[1].values == row[2].values).all()
+    args.cfg_options = []
+    args.beside[0][0] = str(tmp_path / 'fewer.py')
+    (tmp_path / 'fewer.py').write_text(
+        (segmentor / 'tiny.py').read_text() + "\ntest_dataloader['dataset']['indices'] = [1, 2]\n")
+    with pytest.raises(ValueError, match='fewer.py is of another data set than'):
+        segmentation_panels.run_models(args)
 
 
 @pytest.mark.parametrize('weight, message', [

@@ -1,20 +1,20 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-"""Draws test images with their truth and what a model makes of them, side by side."""
+"""Draws test images with their truth and what models make of them, side by side."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import sys
+from itertools import chain
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import mmcv
 import numpy as np
 import torch
 from drawing import Panel, Scale, Sheet, draw, save
 from matplotlib.colors import ListedColormap, NoNorm
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
@@ -62,6 +62,11 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file of a segmentation model')
     parser.add_argument('checkpoint', help='checkpoint file, or none for random weights')
     parser.add_argument(
+        '--beside', nargs=2, action='append', default=[], metavar=('CONFIG', 'CHECKPOINT'),
+        help='another model on the same data set; again for more')
+    parser.add_argument(
+        '--no-images', action='store_true', help='draw label maps alone, where images may not be')
+    parser.add_argument(
         '--num', type=positive_int, default=4,
         help='images, spread over the test set (default: %(default)s)')
     parser.add_argument(
@@ -96,36 +101,43 @@ def read_sample(sample: SegDataSample) -> Prediction:
     return Prediction(Path(sample.img_path).name, image, truth, labels)
 
 
-def make_sheet(title: str, found: Sequence[Prediction], classes: Sequence[str],
-               palette: Sequence[Sequence[int]]) -> Sheet:
+def make_sheet(title: str, found: Dict[str, Sequence[Prediction]], metainfo: dict,
+               images: bool = True) -> Sheet:
     """One row per image, in the colours of the data set, beside one legend.
 
     Args:
         title: What stands above.
-        found: What to show.
-        classes: Names of the classes.
-        palette: RGB colours of the classes, 0 to 255.
+        found: What to show, by model: the same images of each.
+        metainfo: Of the data set: ``classes``, their names, and ``palette``, RGB of 0 to 255.
+        images: Whether to show the images. Defaults to True.
 
     Returns:
         The sheet, to be drawn.
     """
     colors = np.full((IGNORE_INDEX + 1, 3), 255, np.uint8)
-    colors[:len(palette)] = palette
-    names = {**dict(enumerate(classes)), IGNORE_INDEX: 'ignored'}
-    present = np.unique([label for each in found for labels in (each.truth, each.labels)
-                         if labels is not None for label in np.unique(labels)])
-    rows = [[Panel(each.name, each.image), Panel('prediction', colors[each.labels])]
-            if each.truth is None else
-            [Panel(each.name, each.image), Panel('truth', colors[each.truth]),
-             Panel(f'prediction: {each.accuracy:.1%} right', colors[each.labels])]
-            for each in found]
+    colors[:len(metainfo['palette'])] = metainfo['palette']
+    names = {**dict(enumerate(metainfo['classes'])), IGNORE_INDEX: 'ignored'}
+    present = np.unique([label for each in chain(*found.values())
+                         for labels in (each.truth, each.labels) if labels is not None
+                         for label in np.unique(labels)])
+    rows = []
+    for same in zip(*found.values()):
+        truth = same[0].truth
+        row = [Panel(same[0].name, same[0].image)] if images else []
+        if truth is not None:
+            row.append(Panel('truth', colors[truth]))
+        for model, each in zip(found, same):
+            told = '' if truth is None else f': {each.accuracy:.1%} right'
+            row.append(Panel(f'{model}{told}', colors[each.labels]))
+        rows.append(row)
     scale = Scale('', NoNorm(), ListedColormap(colors[present] / 255),
                   tuple(names.get(label, str(label)) for label in present))
     return Sheet(title, rows, [''] * len(rows), scale, PANEL_INCHES)
 
 
-def run_model(cfg: Config, args: argparse.Namespace) -> Tuple[List[Prediction], dict]:
-    """Runs the model that the command line asks for.
+def run_model(config: str, checkpoint: str,
+              args: argparse.Namespace) -> Tuple[List[Prediction], dict]:
+    """Runs a model on the images that the command line asks for.
 
     Returns:
         The predictions, and what the data set says of its classes.
@@ -134,24 +146,42 @@ def run_model(cfg: Config, args: argparse.Namespace) -> Tuple[List[Prediction], 
         FileNotFoundError: If the test data are missing.
         ValueError: If the checkpoint is not the model's, or holds values that are not finite.
     """
+    cfg = load_config(config, checkpoint, args.cfg_options)
     check_data(cfg, ('test_dataloader', ))
     init_default_scope(cfg.get('default_scope', 'mmseg'))
-    model = load_model(cfg, args.checkpoint).to(args.device)
+    model = load_model(cfg, checkpoint).to(args.device)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     return list(predict(model, dataset, args.num)), dataset.metainfo
+
+
+def run_models(args: argparse.Namespace) -> Tuple[Dict[str, List[Prediction]], dict]:
+    """Predictions by model, and what the data set says of its classes.
+
+    Raises:
+        ValueError: If models have other classes or images than the first.
+    """
+    first, metainfo = run_model(args.config, args.checkpoint, args)
+    found = {Path(args.config).stem if args.beside else 'prediction': first}
+    for config, checkpoint in args.beside:
+        others, classes = run_model(config, checkpoint, args)
+        if (classes['classes'], [each.name for each in others]) != (
+                metainfo['classes'], [each.name for each in first]):
+            raise ValueError(f'{config} is of another data set than {args.config}')
+        found[Path(config).stem] = others
+    return found, metainfo
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Draws the picture that the command line asks for."""
     args = parse_args(argv)
     with errors_in_a_line(args.traceback):
-        cfg = load_config(args.config, args.checkpoint, args.cfg_options)
-        found, metainfo = run_model(cfg, args)
-        sheet = make_sheet(Path(args.config).stem, found, metainfo['classes'], metainfo['palette'])
-        save(draw([sheet]), args.out)
-    right = [each.accuracy for each in found if each.truth is not None]
+        found, metainfo = run_models(args)
+        title = '' if args.beside else Path(args.config).stem
+        save(draw([make_sheet(title, found, metainfo, not args.no_images)]), args.out)
+    first = next(iter(found.values()))
+    right = [each.accuracy for each in first if each.truth is not None]
     score = f'{np.nanmean(right):.1%} of their pixels right' if right else 'without labels'
-    print(f'{len(found)} images, {score}: {args.out}')
+    print(f'{len(first)} images, {score}: {args.out}')
 
 
 if __name__ == '__main__':
