@@ -13,6 +13,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(480, 360), keep_ratio=True),  # leaves CamVid's as they are
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs')
 ]
