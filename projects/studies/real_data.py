@@ -97,7 +97,7 @@ def read_log(work_dir: Path, study: Study) -> Tuple[Dict[int, float], Dict[str, 
         if 'loss' in entry:
             losses[entry['step']] = entry['loss']
         for key in metrics.keys() & entry.keys():
-            metrics[key][entry['step']] = entry[key]
+            metrics[key][entry['step']] = round(entry[key], 4)
     return losses, metrics
 
 

@@ -357,6 +357,19 @@ def test_predictions_are_those_of_the_checkpoint_spread_over_the_test_set(
         assert picture.height > picture.width  # five rows of three
 
 
+def test_pictures_of_ones_own_have_no_truth(segmentor, tmp_path, capsys):
+    files = sorted((segmentor / 'data/images/validation').glob('*.jpg'))[:2]
+    (tmp_path / 'tiny.py').write_text((segmentor / 'tiny.py').read_text() + (
+        "\ntest_dataloader['dataset']['data_root'] = 'nowhere'\n"
+        "test_pipeline = test_dataloader['dataset']['pipeline']\n"))
+    arguments = [tmp_path / 'tiny.py', segmentor / 'tiny.pth', '--device', 'cpu',
+                 '--out', tmp_path / 'a.png']
+    run(segmentation_panels, *arguments, '--pictures', *files)
+    assert f'2 images, without labels: {tmp_path}/a.png' in capsys.readouterr().out
+    with pytest.raises(SystemExit, match='none.jpg does not exist'):
+        run(segmentation_panels, *arguments, '--pictures', 'none.jpg')
+
+
 def test_models_stand_beside_each_other_without_the_images_if_asked(segmentor, tmp_path):
     (tmp_path / 'other.py').write_text((segmentor / 'tiny.py').read_text())
     first = [str(segmentor / name) for name in ('tiny.py', 'tiny.pth')]

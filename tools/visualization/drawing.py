@@ -77,7 +77,9 @@ class Sheet(NamedTuple):
     def height(self) -> float:
         """Height in inches, with the titles over panels."""
         titled = sum(any(panel and panel.title for panel in row) for row in self.rows)
-        return TITLE_INCHES + len(self.rows) * self.inches + titled * 0.2
+        shapes = [panel.values.shape for row in self.rows for panel in row if panel]
+        tallest = min(1., max(height / width for height, width, *_ in shapes))
+        return TITLE_INCHES + len(self.rows) * self.inches * tallest + titled * 0.2
 
 
 def draw(sheets: Sequence[Sheet]) -> Figure:

@@ -1,5 +1,5 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-"""Draws test images with their truth and what models make of them, side by side."""
+"""Draws test images with their truth, or pictures of yours, and what models make of them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from matplotlib.colors import ListedColormap, NoNorm
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
+from mmseg.apis import inference_model
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from subjects import load_config, load_model, make_parser
@@ -25,7 +26,12 @@ from subjects import load_config, load_model, make_parser
 from mmvisionmix.datasets.availability import check_data
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from common import add_config_options, errors_in_a_line, positive_int  # noqa: E402  beside this
+from common import (  # noqa: E402  beside this folder
+    add_config_options,
+    check_files,
+    errors_in_a_line,
+    positive_int,
+)
 
 IGNORE_INDEX = 255
 """Label of pixels that are not evaluated, in every data set of mmsegmentation."""
@@ -66,6 +72,9 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help='another model on the same data set; again for more')
     parser.add_argument(
         '--no-images', action='store_true', help='draw label maps alone, where images may not be')
+    parser.add_argument(
+        '--pictures', nargs='+', default=[], metavar='FILE',
+        help='pictures of your own, without truth, in the place of the test set')
     parser.add_argument(
         '--num', type=positive_int, default=4,
         help='images, spread over the test set (default: %(default)s)')
@@ -143,14 +152,21 @@ def run_model(config: str, checkpoint: str,
         The predictions, and what the data set says of its classes.
 
     Raises:
-        FileNotFoundError: If the test data are missing.
+        FileNotFoundError: If the test data, or a picture, are missing.
         ValueError: If the checkpoint is not the model's, or holds values that are not finite.
     """
     cfg = load_config(config, checkpoint, args.cfg_options)
-    check_data(cfg, ('test_dataloader', ))
+    if not args.pictures:
+        check_data(cfg, ('test_dataloader', ))
+    check_files(*args.pictures)
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     model = load_model(cfg, checkpoint).to(args.device)
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, lazy_init=True))
+    if args.pictures:
+        model.cfg = cfg  # inference_model asks it for the pipeline
+        found = [read_sample(inference_model(model, picture)) for picture in args.pictures]
+        return found, dataset.metainfo
+    dataset.full_init()
     return list(predict(model, dataset, args.num)), dataset.metainfo
 
 
