@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checks import read_coco
 from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import CocoDataset, CocoPanopticDataset
 from mmdet.datasets.transforms import LoadAnnotations
@@ -195,6 +196,7 @@ def test_mmdet_reads_panoptic_coco(made, split):
         data_prefix=dict(img=f'{split}2017/', seg=f'annotations/panoptic_{split}2017/'))
     truth = COCO(str(root / f'annotations/instances_{split}2017.json'))
     assert len(data) == SCENES.count(split) and len(data.cat_ids) == 133
+    assert read_coco(Path(data.ann_file)) is None  # not held to the format of objects
     for info in map(data.get_data_info, range(len(data))):
         ids = np.asarray(Image.open(info['seg_map_path']))[..., 0]
         objects = truth.loadAnns(truth.getAnnIds(info['img_id']))
