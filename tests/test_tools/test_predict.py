@@ -12,8 +12,8 @@ import pytest
 import torch
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-SEGMENTOR, DETECTOR = (str(CONFIGS / name) for name in (
-    'fpn_linglo_b0_ade20k.py', 'retinanet_linglo_b0_coco.py'))
+SEGMENTOR, DETECTOR, CLASSIFIER = (str(CONFIGS / f'{name}.py') for name in (
+    'fpn_linglo_b0_ade20k', 'retinanet_linglo_b0_coco', 'linglo_b0_imagenet'))
 SMALL = ['--cfg-options', 'test_dataloader.dataset.pipeline.1.scale="(64,64)"']
 RNG = np.random.default_rng(0)
 
@@ -38,15 +38,12 @@ def test_video_is_drawn_frame_by_frame(video, tmp_path, capsys, config, options)
     assert len(drawn) == 3 and drawn.resolution == (80, 48) and drawn.fps == 5
 
 
-def finder(config, *options):
-    args = predict.parse_args([config, 'none', 'x.png', '--device', 'cpu', *options])
-    return predict.build_finder(args)[0]
-
-
 def test_segmentor_in_one_tile_finds_what_it_finds_in_the_whole():
     picture = RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    whole, tiled = (finder(SEGMENTOR, *options)(picture).seg_logits.data
-                    for options in (SMALL, ['--tile', '64']))
+    command = [SEGMENTOR, 'none', 'x.png', '--device', 'cpu']
+    whole, tiled = (
+        predict.build_finder(predict.parse_args(command + options))[0](picture).seg_logits.data
+        for options in (SMALL, ['--tile', '64']))
     torch.testing.assert_close(tiled, whole, rtol=1e-4, atol=1e-5)
 
 
@@ -74,20 +71,15 @@ def test_objects_of_tiles_are_moved_and_merged(monkeypatch):
 
 
 @pytest.mark.parametrize('args, message', (
-    (['missing.png'], 'missing.png does not exist'),
-    (['drive.mp4', '--out', 'found.png'], '--out found.png: of a video, name it NAME.mp4'),
-    (['text.png'], 'text.png holds no picture'),
-    (['picture.png', '--tile', '32'], 'tiles of detectors need: pip install sahi')))
+    ([DETECTOR, 'none', 'missing.png'], 'missing.png does not exist'),
+    ([DETECTOR, 'none', 'drive.mp4', '--out', 'found.png'], 'of a video, name it NAME.mp4'),
+    ([DETECTOR, 'none', 'text.png'], 'text.png holds no picture'),
+    ([DETECTOR, 'none', 'a.png', '--tile', '32'], 'tiles of detectors need: pip install sahi'),
+    ([CLASSIFIER, 'none', 'a.png'], 'of mmpretrain, not of mmsegmentation')))
 def test_faults_are_told_in_a_line(video, tmp_path, monkeypatch, args, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, 'sahi.slicing', None)
     Path('text.png').write_text('no picture')
-    mmcv.imwrite(np.zeros((32, 32, 3), np.uint8), 'picture.png')
-    with pytest.raises(SystemExit, match=re.escape(message)):
-        predict.main([DETECTOR, 'none', *args, '--device', 'cpu'])
-
-
-def test_classifiers_are_refused(tmp_path):
-    mmcv.imwrite(np.zeros((32, 32, 3), np.uint8), str(tmp_path / 'a.png'))
-    with pytest.raises(SystemExit, match='of mmpretrain, not of mmsegmentation'):
-        predict.main([str(CONFIGS / 'linglo_b0_imagenet.py'), 'none', str(tmp_path / 'a.png')])
+    mmcv.imwrite(np.zeros((32, 32, 3), np.uint8), 'a.png')
+    with pytest.raises(SystemExit, match=message):
+        predict.main([*args, '--device', 'cpu'])

@@ -28,7 +28,8 @@ from mmengine.structures import PixelData
 from mmengine.utils import get_installed_path
 from torch import nn
 
-from mmvisionmix.registry import MODELS as OWN_MODELS
+from mmvisionmix.models import BaseBackbone
+from mmvisionmix.registry import MODELS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import build_model, table  # noqa: E402  beside this folder
@@ -36,7 +37,10 @@ from common import build_model, table  # noqa: E402  beside this folder
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'works_with.md'
 BEGIN, END = '<!-- begin: works_with.py --write -->', '<!-- end -->'
 SIDE = 64  # of the images, in pixels; those of pose estimation are 256 x 192
-BACKBONES = dict(LKCAViT='0.5m', LinGlo='b0', MCGANet='base', DualFormer='t')
+MODELS.import_from_location()
+BACKBONES = {name: next(iter(MODELS.get(name).arch_settings)) for name in sorted(MODELS.module_dict)
+             if issubclass(MODELS.get(name), BaseBackbone)}
+"""All backbones, and the smallest arch of each, which is the first."""
 NAMES = dict(mmseg='mmsegmentation', mmdet='mmdetection')
 CODEBASES = ('mmvisionmix', 'mmseg', 'mmdet', 'mmpretrain', 'mmpose', 'mmcv', 'mmengine')
 
@@ -138,7 +142,7 @@ def backbone_config(name: str, stages: Sequence[int]) -> Tuple[dict, List[int]]:
         name: The class.
         stages: The stages to emit. Of a plain backbone they stand for the quarters of its depth.
     """
-    kind, arch = OWN_MODELS.get(name), BACKBONES[name]
+    kind, arch = MODELS.get(name), BACKBONES[name]
     cfg = dict(type=f'mmvisionmix.{name}', arch=arch, out_indices=tuple(stages))
     emitted = kind.channels_and_strides(arch)
     if is_plain(kind, arch):
@@ -161,7 +165,7 @@ def read_stock(package: str, config: str) -> Config:
 def read_model(name: str, backbone: str) -> Config:
     """The config of a head with a backbone in it."""
     head = HEADS[name]
-    plain = is_plain(OWN_MODELS.get(backbone), BACKBONES[backbone])
+    plain = is_plain(MODELS.get(backbone), BACKBONES[backbone])
     given = read_stock(head.package, plain and head.plain_config or head.config)
     cfg = Config(dict(model=deepcopy(given.model), default_scope=head.package))
     if head.package == 'mmpretrain':  # whose configs have it beside the model
