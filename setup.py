@@ -85,6 +85,7 @@ setup(
         'all': read_requirements('cls', 'seg', 'det'),
         'mim': read_requirements('mminstall'),
         'forks': read_requirements('forks'),
+        'pose': read_requirements('pose'),
         'demo': read_requirements('demo'),
         'docs': read_requirements('docs'),
         'tests': read_requirements('tests', 'docs'),

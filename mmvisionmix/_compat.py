@@ -94,15 +94,15 @@ def allow_mmengine_checkpoints() -> None:
     """Declares the types in MMEngine's checkpoints safe, where torch asks for it.
 
     From torch 2.6 on, ``torch.load`` builds nothing but tensors and what was declared safe.
-    MMEngine writes its log next to the weights, as buffers of numpy arrays. Declared here are
-    exactly those types; a file that holds any other is refused, as code in it would be.
+    MMEngine writes its log next to the weights, as buffers of numpy arrays, and mmpose colours.
+    Declared here are exactly those types; a file with any other is refused, as code would be.
     """
     from mmengine.logging import HistoryBuffer
     if not hasattr(torch.serialization, 'get_unsafe_globals_in_checkpoint'):
         return  # torch before 2.6
     array = np.empty(0)
     rebuild_array, rebuild_scalar = array.__reduce__()[0], np.float64().__reduce__()[0]
-    kinds = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64)]
+    kinds = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64, np.uint8)]
     # By name, as onedl-mmengine declares the types alone while it loads, and takes them back.
     allowed = [(one, f'{one.__module__}.{one.__qualname__}')
                for one in (HistoryBuffer, np.ndarray, np.dtype, *kinds)]

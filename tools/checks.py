@@ -26,7 +26,7 @@ TURNED = (5, 6, 7, 8)
 
 
 def read_coco(path: Path) -> Optional[dict]:
-    """Reads a file in COCO's format; None if it has another one.
+    """Reads a file in COCO's format of objects; None if it has another one, such as of segments.
 
     Raises:
         ValueError: If it is no JSON.
@@ -37,7 +37,8 @@ def read_coco(path: Path) -> Optional[dict]:
         found = json.loads(path.read_text('utf-8'))
     except ValueError as error:
         raise ValueError(f'{path} is no JSON, or cut short: {error}') from error
-    return found if isinstance(found, dict) and 'annotations' in found else None
+    entries = found.get('annotations') if isinstance(found, dict) else None
+    return None if entries is None or any('segments_info' in one for one in entries) else found
 
 
 def coco_faults(found: dict, masks: bool) -> Iterator[str]:

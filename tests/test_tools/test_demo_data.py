@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checks import read_coco
 from mmcv.transforms import LoadImageFromFile
-from mmdet.datasets import CocoDataset
+from mmdet.datasets import CocoDataset, CocoPanopticDataset
 from mmdet.datasets.transforms import LoadAnnotations
 from mmengine.config import Config
 from mmengine.dataset import Compose
@@ -38,6 +39,7 @@ from demo_data import (
     write_tiny_imagenet,
 )
 from demo_data.blobs import fill_polygon
+from demo_data.key_points import key_points_of
 from demo_data.pictures import draw_pictures, random_view
 from demo_data.scenes import draw_scene
 from mmvisionmix.datasets.availability import DEMO_LAYOUTS
@@ -183,6 +185,45 @@ def test_mmdet_reads_coco(made, split):
             assert label == each['category_id'] - 1 < 10
             kinds.add((each['iscrowd'], type(each['segmentation'])))
     assert kinds == {(0, list), (0, dict), (1, dict)}
+
+
+@pytest.mark.parametrize('split', SPLITS)
+def test_mmdet_reads_panoptic_coco(made, split):
+    """Every pixel is of one segment; things are the objects, and stuff is what they leave."""
+    root = made / 'coco'
+    data = CocoPanopticDataset(
+        data_root=str(root), ann_file=f'annotations/panoptic_{split}2017.json', test_mode=True,
+        data_prefix=dict(img=f'{split}2017/', seg=f'annotations/panoptic_{split}2017/'))
+    truth = COCO(str(root / f'annotations/instances_{split}2017.json'))
+    assert len(data) == SCENES.count(split) and len(data.cat_ids) == 133
+    assert read_coco(Path(data.ann_file)) is None  # not held to the format of objects
+    for info in map(data.get_data_info, range(len(data))):
+        ids = np.asarray(Image.open(info['seg_map_path']))[..., 0]
+        objects = truth.loadAnns(truth.getAnnIds(info['img_id']))
+        *things, stuff = info['segments_info']
+        assert sorted(np.unique(ids)) == [one['id'] for one in info['segments_info']]
+        for each, segment in zip(objects, things):
+            assert (truth.annToMask(each) == (ids == segment['id'])).all()
+            assert segment['category'] == each['category_id'] - 1
+            assert segment['is_thing'] != each['iscrowd']
+        assert not stuff['is_thing'] and 80 <= stuff['category'] < 90
+
+
+def test_key_points_lie_around_the_outline_and_are_mirrored():
+    mask = np.zeros((40, 60), bool)
+    mask[10:31, 5:46] = True
+    points = np.array(key_points_of(mask)).reshape(17, 3)
+    assert (points[:, 2] == 2).all() and len(np.unique(points, axis=0)) == 17
+    assert points[0, 1] == 10  # the nose
+    (left, right), centre = (points[1::2, 0], points[2::2, 0]), 25
+    assert (left > centre).all() and (right < centre).all()
+    mirrored = np.array(key_points_of(mask[:, ::-1])).reshape(17, 3)
+    for mine, theirs in zip(range(1, 17, 2), range(2, 18, 2)):
+        assert abs(59 - points[mine, 0] - mirrored[theirs, 0]) <= 1
+    mask[:21] = False  # nothing of the middle's upper half is left but what the new middle has
+    assert not mask[tuple(points[0, 1::-1])]
+    for x, y, _ in np.array(key_points_of(mask)).reshape(17, 3):
+        assert mask[y, x]
 
 
 @pytest.mark.parametrize('layout, kind, size', [

@@ -62,7 +62,8 @@ LAYOUTS: Dict[str, Layout] = {
         write_ade20k, 'semantic segmentation, for configs on ADE20K', SceneRecipe(), TOY_CONFIG,
         ' of {size}x{size} pixels'),
     'coco': Layout(
-        write_coco, 'detection and instance segmentation, for configs on COCO',
+        write_coco,
+        'detection, instance and panoptic segmentation, key points, for configs on COCO',
         SceneRecipe(size=256, train=100, val=20), OTHER_TRUTH, ' of up to {size}x{size} pixels'),
     'cifar10': Layout(
         write_cifar10, 'classification, for configs on CIFAR-10', PICTURES,

@@ -16,7 +16,8 @@ packages runs on them unchanged.
 - ``objects``: pictures with objects: blobs filled with photographs
 - ``folder``: writing into a folder without touching anyone's files
 - ``ade20k``: the layout of ADE20K (semantic segmentation)
-- ``coco``: the layout of COCO 2017 (detection, instance segmentation)
+- ``panoptic``, ``key_points``: objects as COCO's tasks of these names have them
+- ``coco``: the layout of COCO 2017 (detection, instance and panoptic segmentation, pose)
 - ``cifar``: the layouts of CIFAR-10 and CIFAR-100 (classification)
 - ``svhn``: the layout of SVHN (classification)
 - ``image_folders``: the layouts of Tiny ImageNet and ImageNet (classification)

@@ -5,6 +5,9 @@
 
     train2017/000000000001.jpg               val2017/000000000001.jpg
     annotations/instances_train2017.json     annotations/instances_val2017.json
+    annotations/panoptic_train2017.json      annotations/panoptic_val2017.json
+    annotations/panoptic_train2017/000000000001.png     (and likewise for validation)
+    annotations/person_keypoints_train2017.json         (and likewise for validation)
 
 The files list all 80 categories of COCO under their names and ids, for mmdetection's configs have
 a model tell 80 apart. Objects are of the first ten alone. Each of these stands for a photograph,
@@ -17,7 +20,9 @@ which is its supercategory::
     airplane       chelsea      traffic light  flower
 
 Boxes, areas and masks are exact, and of the visible part of an object. A mask is a polygon where
-nothing hides any of the object; otherwise, and for crowds, it is run-length encoded.
+nothing hides any of the object; otherwise, and for crowds, it is run-length encoded. For panoptic
+segmentation see :mod:`.panoptic`. In the files of key points, every object is a person, as there
+would be too few of them; see :mod:`.key_points`.
 """
 
 from __future__ import annotations
@@ -30,9 +35,11 @@ from typing import Any, Dict, List, Union
 import numpy as np
 
 from .folder import write_once
+from .key_points import KEY_POINTS, key_points_of
 from .objects import Instance, ObjectScene, draw_objects
+from .panoptic import STUFF, STUFF_IDS, box_of, segments_of
 from .photographs import CLASSES, CREDITS, SPLITS, credits_text, load_parts
-from .pictures import encode_jpeg
+from .pictures import encode_jpeg, encode_png
 from .recipe import Track
 from .scenes import SceneRecipe
 
@@ -56,7 +63,7 @@ EMPTY_EVERY, CROWD_EVERY = 10, 5
 """Every tenth picture has no objects; the first of every five has a crowd, beside its objects."""
 SIDES = ((1, 1), (0.75, 1), (1, 0.75), (0.65, 1), (1, 0.65))
 """Heights and widths of the pictures, as shares of their size; each is as likely as another."""
-REVISION = 2
+REVISION = 3
 """Raised whenever the same recipe gives other files, so that older folders are made again."""
 
 
@@ -112,31 +119,45 @@ def _draw_split(recipe: SceneRecipe, split: str, track: Track) -> Dict[str, byte
     parts = load_parts(split, recipe.size, recipe.size)
     files: Dict[str, bytes] = {}
     images: List[Dict[str, Any]] = []
-    annotations: List[Dict[str, Any]] = []
+    objects: List[Dict[str, Any]] = []
+    panoramas: List[Dict[str, Any]] = []
     for index in track(range(1, recipe.count(split) + 1)):
         scene = draw_picture(recipe, split, index, parts)
         height, width = scene.image.shape[:2]
-        name = f'{index:012d}.jpg'
-        files[f'{split}2017/{name}'] = encode_jpeg(scene.image)
-        images.append(dict(id=index, file_name=name, width=width, height=height, license=1))
-        for instance in scene.instances:
-            annotations.append(_annotation(len(annotations) + 1, index, instance))
-    files[f'annotations/instances_{split}2017.json'] = _encode_json(images, annotations)
+        stem = f'{index:012d}'
+        files[f'{split}2017/{stem}.jpg'] = encode_jpeg(scene.image)
+        images.append(
+            dict(id=index, file_name=f'{stem}.jpg', width=width, height=height, license=1))
+        objects += [_annotation(len(objects) + number, index, instance)
+                    for number, instance in enumerate(scene.instances, 1)]
+        panorama = segments_of(scene, [CATEGORY_IDS[one.label] for one in scene.instances])
+        files[f'annotations/panoptic_{split}2017/{stem}.png'] = encode_png(panorama.colours)
+        panoramas.append(dict(
+            image_id=index, file_name=f'{stem}.png', segments_info=panorama.segments))
+    people = [dict(one, category_id=CATEGORY_IDS[0]) for one in objects]
+    objects = [{key: value for key, value in one.items() if 'keypoints' not in key}
+               for one in objects]
+    person = dict(_things()[0], keypoints=KEY_POINTS, skeleton=[])
+    for name, *contents in (
+            ('instances', objects, _things()), ('panoptic', panoramas, _things() + _stuff()),
+            ('person_keypoints', people, [person])):
+        files[f'annotations/{name}_{split}2017.json'] = _encode_json(images, *contents)
     return files
 
 
 def _annotation(number: int, image_id: int, instance: Instance) -> Dict[str, Any]:
-    """An object as COCO describes it; its box is [left, top, width, height]."""
-    (top, bottom), (left, right) = (
-        np.flatnonzero(instance.mask.any(axis))[[0, -1]].tolist() for axis in (1, 0))
+    """An object as COCO describes it, with its key points; of a crowd these are not visible."""
+    points = [0] * (3 * len(KEY_POINTS)) if instance.crowd else key_points_of(instance.mask)
     return dict(
         id=number,
         image_id=image_id,
         category_id=CATEGORY_IDS[instance.label],
         iscrowd=int(instance.crowd),
         area=int(instance.mask.sum()),
-        bbox=[left, top, right - left + 1, bottom - top + 1],
-        segmentation=[instance.polygon] if instance.polygon else encode_runs(instance.mask))
+        bbox=box_of(instance.mask),
+        segmentation=[instance.polygon] if instance.polygon else encode_runs(instance.mask),
+        keypoints=points,
+        num_keypoints=sum(value > 0 for value in points[2::3]))
 
 
 def encode_runs(mask: np.ndarray) -> Dict[str, Any]:
@@ -147,15 +168,23 @@ def encode_runs(mask: np.ndarray) -> Dict[str, Any]:
     return dict(runs, counts=runs['counts'].decode())
 
 
-def _encode_json(images: List[Dict[str, Any]], annotations: List[Dict[str, Any]]) -> bytes:
-    """An annotation file with all that pycocotools and mmdetection expect."""
+def _things() -> List[Dict[str, Any]]:
     supercategories = CLASSES + ('not in the demo data', ) * (len(CATEGORIES) - len(CLASSES))
+    return [dict(id=number, name=name, supercategory=supercategory, isthing=1) for number, name,
+            supercategory in zip(CATEGORY_IDS, CATEGORIES, supercategories)]
+
+
+def _stuff() -> List[Dict[str, Any]]:
+    return [dict(id=number, name=name, supercategory='stuff', isthing=0)
+            for number, name in zip(STUFF_IDS, STUFF)]
+
+
+def _encode_json(images: List[Dict[str, Any]], annotations: List[Dict[str, Any]],
+                 categories: List[Dict[str, Any]]) -> bytes:
+    """An annotation file with all that pycocotools and mmdetection expect."""
     return json.dumps(dict(
         info=dict(description='Demo data made by mmvisionmix', version=str(REVISION)),
         licenses=[dict(id=1, name=f'those of the photographs, see {CREDITS}', url='')],
         images=images,
         annotations=annotations,
-        categories=[
-            dict(id=number, name=name, supercategory=supercategory) for number, name,
-            supercategory in zip(CATEGORY_IDS, CATEGORIES, supercategories)
-        ])).encode()
+        categories=categories)).encode()

@@ -49,9 +49,11 @@ class ObjectScene(NamedTuple):
     Attributes:
         image: RGB pixels of shape (height, width, 3), uint8.
         instances: The objects; no two share a pixel.
+        background: Index of the photograph behind them.
     """
     image: np.ndarray
     instances: List[Instance]
+    background: int
 
 
 class _Thing(NamedTuple):
@@ -92,7 +94,7 @@ def draw_objects(rng: np.random.Generator,
     for thing, label in zip(things, labels):
         for blob in thing.blobs:
             image[blob.mask] = random_crop(rng, parts[label], shape)[blob.mask]
-    return ObjectScene(image, _instances(things, labels))
+    return ObjectScene(image, _instances(things, labels), int(background))
 
 
 def _place(rng: np.random.Generator, shape: Shape, objects: int, crowd: bool) -> List[_Thing]:

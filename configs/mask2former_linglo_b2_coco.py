@@ -1,0 +1,1 @@
+_base_ = './tasks/linglo-b2_mask2former_8xb2-lsj_coco.py'

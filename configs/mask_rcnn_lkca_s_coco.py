@@ -1,0 +1,1 @@
+_base_ = './tasks/lkca-s_mask-rcnn_8xb2-1x_coco.py'
