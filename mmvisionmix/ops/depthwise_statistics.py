@@ -48,29 +48,32 @@ def depthwise_statistics(x: Tensor, weights: Tensor) -> Tuple[Tensor, Tensor]:
         (K, C), of the type of ``x``.
     """
     count = x.numel() // x.shape[1]
+    from_sums, from_products, first, second = (part.to(x.device) for part in _reach_of_taps())
     with full_precision(x.device):
-        sums, products = _patch_moments(x)
-        taps = weights.flatten(2).transpose(0, 1).double()  # (C, K, 9)
-        mean = torch.bmm(taps, sums[..., None])[..., 0] / count
-        square = (torch.bmm(taps, products) * taps).sum(2) / count
-    return mean.t().to(x.dtype), (square - mean.square()).clamp_min(0).t().to(x.dtype)
+        sums, products = _moments(x)
+        taps = weights.flatten(2).double()  # (K, C, 9)
+        mean = (taps * (sums.double() @ from_sums)).sum(2) / count
+        pairs = (taps @ first) * (taps @ second)  # (K, C, 45): by indices, gradients would be slow
+        square = (pairs * (products.double() @ from_products)).sum(2) / count
+    return mean.to(x.dtype), (square - mean.square()).clamp_min(0).to(x.dtype)
 
 
-def _patch_moments(x: Tensor) -> Tuple[Tensor, Tensor]:
-    """Sums over all 3 x 3 patches, of their values (C, 9) and of products of two (C, 9, 9)."""
+def _moments(x: Tensor) -> Tuple[Tensor, Tensor]:
+    """What sums over all 3 x 3 patches are made of, for values (C, 9) and products (C, 31)."""
     total, correlation, rows, cols = _Correlation.apply(x)
-    corners = rows[..., [0, -1]]  # (B, C, 2, 2)
-    sums = torch.cat((total[:, None], rows.sum((0, 3)), cols.sum((0, 3)),
-                      corners.sum(0).flatten(1)), 1)
-    products = torch.cat((correlation.flatten(1), _autocorrelation(rows).flatten(1),
-                          _autocorrelation(cols).flatten(1), corners.square().sum(0).flatten(1)), 1)
-    from_sums, from_products = (part.to(x.device) for part in _reach_of_taps())
-    return sums.double() @ from_sums, (products.double() @ from_products).reshape(-1, 9, 9)
+    corners = rows[:, :, [0, -1]].transpose(1, 2)  # (2, 2, B, C)
+    sums = (total[None], rows.sum((1, 2)), cols.sum((1, 2)), corners.sum(2).flatten(0, 1))
+    products = (correlation.flatten(1).t(), _autocorrelation(rows), _autocorrelation(cols),
+                corners.square().sum(2).flatten(0, 1))
+    return torch.cat(sums).t(), torch.cat(products).t()
 
 
 @lru_cache(maxsize=None)
-def _reach_of_taps() -> Tuple[Tensor, Tensor]:
-    """How the sums of :func:`_patch_moments` add up to its results, (9, 9) and (31, 81)."""
+def _reach_of_taps() -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+    """How the sums of :func:`_moments` add up to m (9, 9), and to M for pairs of taps (31, 45).
+
+    And what picks the first tap of every pair, and the second, both of shape (9, 45).
+    """
     def missed(tap: int) -> int:
         return (1 - tap) // 2  # the line that a tap towards one side misses is the other
 
@@ -93,16 +96,21 @@ def _reach_of_taps() -> Tuple[Tensor, Tensor]:
                 products[15 + 3 * missed(row) + abs(right), a, b] -= 1
             if col and not right:
                 products[21 + 3 * missed(col) + abs(down), a, b] -= 1
-    return sums, products.flatten(1)
+    first, second = torch.triu_indices(9, 9)  # M is symmetric
+    pairs = products[:, first, second] * (1 + (first < second))
+    pick = torch.eye(9).double()
+    return sums, pairs, pick[:, first], pick[:, second]
 
 
 def _autocorrelation(lines: Tensor) -> Tensor:
-    """Of lines (B, C, 2, N), summed over images: (C, 2, 3) at the offsets 0 to 2."""
-    return (F.pad(lines, (0, 2)).unfold(3, 3, 1) * lines[..., None]).sum((0, 3))
+    """Of two lines (2, B, N, C), at the offsets 0 to 2, summed over images: (6, C)."""
+    size = lines.shape[2]
+    shifted = [(lines[:, :, k:] * lines[:, :, :max(size - k, 0)]).sum((1, 2)) for k in range(3)]
+    return torch.stack(shifted, 1).flatten(0, 1)
 
 
 class _Correlation(torch.autograd.Function):
-    """Sum (C), autocorrelation (C, 3, 5), and outermost rows and columns (B, C, 2, N) of maps.
+    """Sum (C), autocorrelation (C, 3, 5), and outermost rows and columns (2, B, N, C) of maps.
 
     The autocorrelation is that at the offsets 0..2 of rows and -2..2 of columns. All is in one
     function, since the gradient of each by itself would be one more pass over the maps.
@@ -130,13 +138,14 @@ class _Correlation(torch.autograd.Function):
         kernels = (kernels + kernels.flip(1, 2))[:, None]
         grad = F.conv2d(x, kernels, total, padding=2, groups=x.shape[1])
         for edge in (0, 1):
-            grad[:, :, -edge] += rows[:, :, edge]
-            grad[..., -edge] += cols[:, :, edge]
+            grad[:, :, -edge] += rows[edge].transpose(1, 2)
+            grad[..., -edge] += cols[edge].transpose(1, 2)
         return grad
 
 
 def _sum_and_edges(x: Tensor, correlation: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
-    rows, cols = x[:, :, [0, -1]], x[..., [0, -1]].transpose(2, 3)
+    rows, cols = (torch.stack((maps[:, 0], maps[:, -1]))
+                  for maps in (x.permute(0, 2, 3, 1), x.permute(0, 3, 2, 1)))
     return x.sum((0, 2, 3)), correlation, rows, cols
 
 
