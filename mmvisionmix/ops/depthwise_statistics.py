@@ -90,8 +90,8 @@ def _reach_of_taps() -> Tuple[Tensor, Tensor, Tensor, Tensor]:
             sums[5 + corner, a] = products[27 + corner, a, a] = 1
         for b, (other_row, other_col) in enumerate(taps):
             down, right = other_row - row, other_col - col
-            offset = 5 * down + right if down > 0 else -5 * down - right  # R[-d] is R[d]
-            products[offset + 2, a, b] += 1
+            offset = 3 * down + right if right >= 0 else -3 * down - right  # R[-d] is R[d]
+            products[6 + offset, a, b] += 1
             if row and not down:
                 products[15 + 3 * missed(row) + abs(right), a, b] -= 1
             if col and not right:
@@ -110,9 +110,9 @@ def _autocorrelation(lines: Tensor) -> Tensor:
 
 
 class _Correlation(torch.autograd.Function):
-    """Sum (C), autocorrelation (C, 3, 5), and outermost rows and columns (2, B, N, C) of maps.
+    """Sum (C), autocorrelation (C, 5, 3), and outermost rows and columns (2, B, N, C) of maps.
 
-    The autocorrelation is that at the offsets 0..2 of rows and -2..2 of columns. All is in one
+    The autocorrelation is that at the offsets -2..2 of rows and 0..2 of columns. All is in one
     function, since the gradient of each by itself would be one more pass over the maps.
     """
 
@@ -134,7 +134,7 @@ class _Correlation(torch.autograd.Function):
     def backward(ctx: Any, total: Tensor, correlation: Tensor, rows: Tensor,
                  cols: Tensor) -> Tensor:
         x, = ctx.saved_tensors
-        kernels = F.pad(correlation, (0, 0, 2, 0))
+        kernels = F.pad(correlation, (2, 0))
         kernels = (kernels + kernels.flip(1, 2))[:, None]
         grad = F.conv2d(x, kernels, total, padding=2, groups=x.shape[1])
         for edge in (0, 1):
@@ -152,10 +152,8 @@ def _sum_and_edges(x: Tensor, correlation: Tensor) -> Tuple[Tensor, Tensor, Tens
 def _correlate(x: Tensor, other: Tensor) -> Tensor:
     """Sums of ``x`` at p times ``other`` at p + d, at the offsets of :class:`_Correlation`.
 
-    That is the gradient of 3 x 3 depthwise kernels, here of two that see five columns together.
+    That is the gradient of depthwise kernels, which torch computes slowly where they are wider.
     """
     channels = x.shape[1]
-    left, right = (
-        conv2d_weight(F.pad(other, (*cols, 0, 2)), (channels, 1, 3, 3), x, groups=channels)[:, 0]
-        for cols in ((2, 0), (0, 2)))
-    return torch.cat((left[..., :2], right), 2)
+    return conv2d_weight(
+        F.pad(other, (0, 2)), (channels, 1, 5, 3), x, padding=(2, 0), groups=channels)[:, 0]
