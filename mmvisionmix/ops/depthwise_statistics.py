@@ -48,14 +48,14 @@ def depthwise_statistics(x: Tensor, weights: Tensor) -> Tuple[Tensor, Tensor]:
         (K, C), of the type of ``x``.
     """
     count = x.numel() // x.shape[1]
-    from_sums, from_products, first, second = (part.to(x.device) for part in _reach_of_taps())
+    from_sums, from_products = (part.to(x.device) for part in _reach_of_taps())
     with full_precision(x.device):
         sums, products = _moments(x)
-        taps = weights.flatten(2).double()  # (K, C, 9)
-        mean = (taps * (sums.double() @ from_sums)).sum(2) / count
-        pairs = (taps @ first) * (taps @ second)  # (K, C, 45): by indices, gradients would be slow
-        square = (pairs * (products.double() @ from_products)).sum(2) / count
-    return mean.to(x.dtype), (square - mean.square()).clamp_min(0).to(x.dtype)
+        taps = weights.flatten(2).transpose(0, 1).double()  # (C, K, 9)
+        mean = torch.bmm(taps, (sums.double() @ from_sums)[..., None])[..., 0] / count
+        matrix = (products.double() @ from_products).reshape(-1, 9, 9)
+        square = (torch.bmm(taps, matrix) * taps).sum(2) / count
+    return mean.t().to(x.dtype), (square - mean.square()).clamp_min(0).t().to(x.dtype)
 
 
 def _moments(x: Tensor) -> Tuple[Tensor, Tensor]:
@@ -69,11 +69,8 @@ def _moments(x: Tensor) -> Tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=None)
-def _reach_of_taps() -> Tuple[Tensor, Tensor, Tensor, Tensor]:
-    """How the sums of :func:`_moments` add up to m (9, 9), and to M for pairs of taps (31, 45).
-
-    And what picks the first tap of every pair, and the second, both of shape (9, 45).
-    """
+def _reach_of_taps() -> Tuple[Tensor, Tensor]:
+    """How the sums of :func:`_moments` add up to m and M, shapes (9, 9) and (31, 81)."""
     def missed(tap: int) -> int:
         return (1 - tap) // 2  # the line that a tap towards one side misses is the other
 
@@ -96,10 +93,7 @@ def _reach_of_taps() -> Tuple[Tensor, Tensor, Tensor, Tensor]:
                 products[15 + 3 * missed(row) + abs(right), a, b] -= 1
             if col and not right:
                 products[21 + 3 * missed(col) + abs(down), a, b] -= 1
-    first, second = torch.triu_indices(9, 9)  # M is symmetric
-    pairs = products[:, first, second] * (1 + (first < second))
-    pick = torch.eye(9).double()
-    return sums, pairs, pick[:, first], pick[:, second]
+    return sums, products.flatten(1)
 
 
 def _autocorrelation(lines: Tensor) -> Tensor:
