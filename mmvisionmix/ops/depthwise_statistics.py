@@ -48,29 +48,29 @@ def depthwise_statistics(x: Tensor, weights: Tensor) -> Tuple[Tensor, Tensor]:
         (K, C), of the type of ``x``.
     """
     count = x.numel() // x.shape[1]
+    from_sums, from_products = (part.to(x.device) for part in _reach_of_taps())
     with full_precision(x.device):
-        sums, products = _patch_moments(x)
+        sums, products = _moments(x)
         taps = weights.flatten(2).transpose(0, 1).double()  # (C, K, 9)
-        mean = torch.bmm(taps, sums[..., None])[..., 0] / count
-        square = (torch.bmm(taps, products) * taps).sum(2) / count
+        mean = torch.bmm(taps, (sums.double() @ from_sums)[..., None])[..., 0] / count
+        matrix = (products.double() @ from_products).reshape(-1, 9, 9)
+        square = (torch.bmm(taps, matrix) * taps).sum(2) / count
     return mean.t().to(x.dtype), (square - mean.square()).clamp_min(0).t().to(x.dtype)
 
 
-def _patch_moments(x: Tensor) -> Tuple[Tensor, Tensor]:
-    """Sums over all 3 x 3 patches, of their values (C, 9) and of products of two (C, 9, 9)."""
+def _moments(x: Tensor) -> Tuple[Tensor, Tensor]:
+    """What sums over all 3 x 3 patches are made of, for values (C, 9) and products (C, 31)."""
     total, correlation, rows, cols = _Correlation.apply(x)
-    corners = rows[..., [0, -1]]  # (B, C, 2, 2)
-    sums = torch.cat((total[:, None], rows.sum((0, 3)), cols.sum((0, 3)),
-                      corners.sum(0).flatten(1)), 1)
-    products = torch.cat((correlation.flatten(1), _autocorrelation(rows).flatten(1),
-                          _autocorrelation(cols).flatten(1), corners.square().sum(0).flatten(1)), 1)
-    from_sums, from_products = (part.to(x.device) for part in _reach_of_taps())
-    return sums.double() @ from_sums, (products.double() @ from_products).reshape(-1, 9, 9)
+    corners = rows[:, :, [0, -1]].transpose(1, 2)  # (2, 2, B, C)
+    sums = (total[None], rows.sum((1, 2)), cols.sum((1, 2)), corners.sum(2).flatten(0, 1))
+    products = (correlation.flatten(1).t(), _autocorrelation(rows), _autocorrelation(cols),
+                corners.square().sum(2).flatten(0, 1))
+    return torch.cat(sums).t(), torch.cat(products).t()
 
 
 @lru_cache(maxsize=None)
 def _reach_of_taps() -> Tuple[Tensor, Tensor]:
-    """How the sums of :func:`_patch_moments` add up to its results, (9, 9) and (31, 81)."""
+    """How the sums of :func:`_moments` add up to m and M, shapes (9, 9) and (31, 81)."""
     def missed(tap: int) -> int:
         return (1 - tap) // 2  # the line that a tap towards one side misses is the other
 
@@ -87,8 +87,8 @@ def _reach_of_taps() -> Tuple[Tensor, Tensor]:
             sums[5 + corner, a] = products[27 + corner, a, a] = 1
         for b, (other_row, other_col) in enumerate(taps):
             down, right = other_row - row, other_col - col
-            offset = 5 * down + right if down > 0 else -5 * down - right  # R[-d] is R[d]
-            products[offset + 2, a, b] += 1
+            offset = 3 * down + right if right >= 0 else -3 * down - right  # R[-d] is R[d]
+            products[6 + offset, a, b] += 1
             if row and not down:
                 products[15 + 3 * missed(row) + abs(right), a, b] -= 1
             if col and not right:
@@ -97,14 +97,16 @@ def _reach_of_taps() -> Tuple[Tensor, Tensor]:
 
 
 def _autocorrelation(lines: Tensor) -> Tensor:
-    """Of lines (B, C, 2, N), summed over images: (C, 2, 3) at the offsets 0 to 2."""
-    return (F.pad(lines, (0, 2)).unfold(3, 3, 1) * lines[..., None]).sum((0, 3))
+    """Of two lines (2, B, N, C), at the offsets 0 to 2, summed over images: (6, C)."""
+    size = lines.shape[2]
+    shifted = [(lines[:, :, k:] * lines[:, :, :max(size - k, 0)]).sum((1, 2)) for k in range(3)]
+    return torch.stack(shifted, 1).flatten(0, 1)
 
 
 class _Correlation(torch.autograd.Function):
-    """Sum (C), autocorrelation (C, 3, 5), and outermost rows and columns (B, C, 2, N) of maps.
+    """Sum (C), autocorrelation (C, 5, 3), and outermost rows and columns (2, B, N, C) of maps.
 
-    The autocorrelation is that at the offsets 0..2 of rows and -2..2 of columns. All is in one
+    The autocorrelation is that at the offsets -2..2 of rows and 0..2 of columns. All is in one
     function, since the gradient of each by itself would be one more pass over the maps.
     """
 
@@ -126,27 +128,26 @@ class _Correlation(torch.autograd.Function):
     def backward(ctx: Any, total: Tensor, correlation: Tensor, rows: Tensor,
                  cols: Tensor) -> Tensor:
         x, = ctx.saved_tensors
-        kernels = F.pad(correlation, (0, 0, 2, 0))
+        kernels = F.pad(correlation, (2, 0))
         kernels = (kernels + kernels.flip(1, 2))[:, None]
         grad = F.conv2d(x, kernels, total, padding=2, groups=x.shape[1])
         for edge in (0, 1):
-            grad[:, :, -edge] += rows[:, :, edge]
-            grad[..., -edge] += cols[:, :, edge]
+            grad[:, :, -edge] += rows[edge].transpose(1, 2)
+            grad[..., -edge] += cols[edge].transpose(1, 2)
         return grad
 
 
 def _sum_and_edges(x: Tensor, correlation: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
-    rows, cols = x[:, :, [0, -1]], x[..., [0, -1]].transpose(2, 3)
+    rows, cols = (torch.stack((maps[:, 0], maps[:, -1]))
+                  for maps in (x.permute(0, 2, 3, 1), x.permute(0, 3, 2, 1)))
     return x.sum((0, 2, 3)), correlation, rows, cols
 
 
 def _correlate(x: Tensor, other: Tensor) -> Tensor:
     """Sums of ``x`` at p times ``other`` at p + d, at the offsets of :class:`_Correlation`.
 
-    That is the gradient of 3 x 3 depthwise kernels, here of two that see five columns together.
+    That is the gradient of depthwise kernels, which torch computes slowly where they are wider.
     """
     channels = x.shape[1]
-    left, right = (
-        conv2d_weight(F.pad(other, (*cols, 0, 2)), (channels, 1, 3, 3), x, groups=channels)[:, 0]
-        for cols in ((2, 0), (0, 2)))
-    return torch.cat((left[..., :2], right), 2)
+    return conv2d_weight(
+        F.pad(other, (0, 2)), (channels, 1, 5, 3), x, padding=(2, 0), groups=channels)[:, 0]

@@ -147,33 +147,33 @@ def pool_groups(x: Tensor, folded: FoldedGroupWeights) -> Tensor:
     attention = attend_to_tokens(tokens, folded.queries).to(x.dtype)
     pooled = torch.bmm(attention, tokens.transpose(1, 2))  # (B, h * G, D)
     pooled = pooled.reshape(pooled.shape[0], len(folded.value), -1, pooled.shape[2])
-    groups = _by_head(pooled, folded.value).transpose(1, 2).flatten(2)
+    groups = _by_head(pooled.transpose(0, 1), folded.value).permute(1, 2, 0, 3).flatten(2)
     return groups if folded.value_bias is None else groups + folded.value_bias
 
 
-def attend_to_groups(maps: Sequence[Tensor], keys: Tensor, num_heads: int) -> Tensor:
+def attend_to_groups(maps: Sequence[Tensor], keys: Sequence[Tensor], num_heads: int) -> Tensor:
     """What groups weigh for tokens, by the second softmax of the module's header.
 
     Args:
         maps (Sequence[Tensor]): Queries Q_k of every convolution, each of shape (B, D, H, W).
-        keys (Tensor): Keys of the groups for every convolution, shape (S, B, G, D).
+        keys (Sequence[Tensor]): Keys of the groups for each of them, of shape (B, G, D).
         num_heads (int): Number of heads h.
 
     Returns:
         Tensor: Shape (B, S * h, G, H * W).
     """
-    dims = keys.shape[3]
-    keys = keys[:, :, None].contiguous() / math.sqrt(dims // num_heads)
-    keys = (keys * head_mask(dims, num_heads, keys)).flatten(2, 3)  # (S, B, h * G, D)
-    logits = torch.cat([torch.bmm(key, x.flatten(2)) for key, x in zip(keys, maps)], 1)
+    dims = keys[0].shape[2]
+    mask = head_mask(dims, num_heads, keys[0]) / math.sqrt(dims // num_heads)
+    logits = torch.cat([torch.bmm((key[:, None] * mask).flatten(1, 2), x.flatten(2))
+                        for key, x in zip(keys, maps)], 1)  # (B, S * h * G, N)
     return logits.reshape(logits.shape[0], len(maps) * num_heads, -1, logits.shape[2]).softmax(2)
 
 
-def project_groups(groups: Tensor, folded: FoldedGroupWeights, scales: int) -> Tensor:
-    """Keys and values of groups (B, G, D) for S convolutions, shape (2, S, B, G, D)."""
+def project_groups(groups: Tensor, folded: FoldedGroupWeights, scales: int) -> Sequence[Tensor]:
+    """S keys of groups (B, G, D), each of their shape, and their values (B, G, S * D)."""
     projected = F.linear(groups, folded.project, folded.project_bias)
-    batch, groups_, _ = groups.shape
-    return projected.reshape(batch, groups_, 2, scales, -1).permute(2, 3, 0, 1, 4)
+    dims = groups.shape[2]
+    return projected.split([dims] * scales + [dims * scales], 2)
 
 
 def propagate_groups(maps: Sequence[Tensor], groups: Tensor, folded: FoldedGroupWeights,
@@ -189,17 +189,16 @@ def propagate_groups(maps: Sequence[Tensor], groups: Tensor, folded: FoldedGroup
     Returns:
         Tensor: The mixed tokens Y, shape (B, D, H, W), channels-last.
     """
-    keys, values = project_groups(groups, folded, len(maps))  # (S, B, G, D) each
+    *keys, values = project_groups(groups, folded, len(maps))
     attention = attend_to_groups(maps, keys, num_heads).flatten(1, 2)  # (B, S * h * G, N)
-    values = values.reshape(*values.shape[:3], num_heads, -1)
-    values = values.permute(1, 0, 3, 2, 4).flatten(1, 2)  # (B, S * h, G, d)
-    values = _by_head(values, folded.proj, folded.bias).flatten(1, 2)  # (B, S * h * G, D)
+    values = values.reshape(*values.shape[:2], len(folded.proj), -1).permute(2, 0, 1, 3)
+    values = _by_head(values, folded.proj, folded.bias).transpose(0, 1).flatten(1, 2)
     mixed = torch.bmm(attention.to(values.dtype).transpose(1, 2), values)
     return mixed.transpose(1, 2).reshape(maps[0].shape)
 
 
 def _by_head(x: Tensor, matrices: Tensor, bias: Optional[Tensor] = None) -> Tensor:
-    """(B, h, G, a) times (h, a, b); torch.matmul would copy the matrices for every image."""
-    rows = x.transpose(0, 1).flatten(1, 2)  # (h, B * G, a)
+    """(h, B, G, a) times (h, a, b); torch.matmul would copy the matrices for every image."""
+    rows = x.flatten(1, 2)
     mixed = torch.bmm(rows, matrices) if bias is None else torch.baddbmm(bias, rows, matrices)
-    return mixed.reshape(len(matrices), -1, x.shape[2], matrices.shape[2]).transpose(0, 1)
+    return mixed.reshape(*x.shape[:3], matrices.shape[2])

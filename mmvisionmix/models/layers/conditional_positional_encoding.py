@@ -18,7 +18,7 @@ IMPLS = ('auto', 'literal', 'merged')
 ENCODINGS: Dict[str, Tuple[int, bool]] = {
     'cpe': (1, False), 'r-cpe': (1, True), 'p-cpe': (4, False), 'rp-cpe': (4, True)}
 """Branches and residual of the variants of Table 6."""
-MANY = 1024
+MANY = 512
 """Values of a channel, over images and positions, from which on statistics pay on CPUs."""
 
 

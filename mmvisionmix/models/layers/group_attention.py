@@ -135,7 +135,7 @@ class GroupAttention(Foldable):
         """The attention of groups to maps (B, D, H, W), and of convolutions to groups."""
         folded, grid, scales = self._folded_weights(), x.shape[2:], len(self.convs)
         groups = self._mix_groups(pool_groups(x, folded))
-        keys, _ = project_groups(groups, folded, scales)
+        *keys, _ = project_groups(groups, folded, scales)
         propagation = attend_to_groups([conv(x) for conv in self.convs], keys, self.num_heads)
         pooling = attend_to_tokens(x.flatten(2), folded.queries)
         return GroupAttentionMaps(
