@@ -247,19 +247,25 @@ class CheckData(Hook):
 
     Args:
         loaders (Sequence[str]): The data loaders that are used.
+        trained (Sequence[str]): The classes that the data have to have the order of. Defaults to
+            those of the first loader's data set.
+        place (str, optional): Where they are from. Defaults to the first loader.
     """
 
-    def __init__(self, loaders: Sequence[str]) -> None:
+    def __init__(self, loaders: Sequence[str], trained: Sequence[str] = (),
+                 place: Optional[str] = None) -> None:
         self.loaders = loaders
+        self.trained = trained
+        self.place = place if trained else loaders[0]
 
     def before_run(self, runner: Runner) -> None:
         """Asks each data set for its classes and for the sizes of some images."""
-        first: Sequence[str] = ()
+        first = self.trained
         for loader in self.loaders:
             for dataset in _built_leaves(getattr(runner, loader).dataset):
                 first = first or classes_of(dataset)
                 fault = (name_fault(dataset) or head_fault(dataset, whole_model(runner))
-                         or order_fault(dataset, first, self.loaders[0]) or size_fault(dataset))
+                         or order_fault(dataset, first, self.place) or size_fault(dataset))
                 if fault:
                     raise ValueError(fault)
 

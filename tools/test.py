@@ -1,5 +1,5 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
-"""Evaluates a checkpoint of any task: segmentation, detection or classification."""
+"""Evaluates a checkpoint of any task, or an ONNX file of a segmentor or classifier."""
 import argparse
 import copy
 from pathlib import Path
@@ -11,6 +11,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
+from onnx_files import use_onnx
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
@@ -40,7 +41,8 @@ class ReverseChannels(Hook):
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_run_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        'checkpoint', help='checkpoint file, or an ONNX file of tools/model_converters/export.py')
     parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to a pickle file')
     parser.add_argument(
         '--show-dir', metavar='DIR',
@@ -53,12 +55,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--allow-missing', action='store_true',
         help='test a checkpoint that lacks weights of the model; these stay as initialised')
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.onnx = args.checkpoint.endswith('.onnx')
+    if args.onnx and (args.deploy or args.allow_missing):
+        parser.error('--deploy and --allow-missing are for checkpoints, not for ONNX files')
+    return args
 
 
 def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
     check_files(args.checkpoint)
-    cfg.load_from = args.checkpoint
+    cfg.load_from = None if args.onnx else args.checkpoint
     if args.out:
         metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [
             cfg.test_evaluator]
@@ -149,7 +155,8 @@ def test(args: argparse.Namespace) -> None:
         deploy(runner)
     if args.show_dir and loads_bgr(cfg):
         runner.register_hook(ReverseChannels())
-    runner.register_hook(CheckData(LOADERS))
+    classes = use_onnx(whole_model(runner), args.checkpoint) if args.onnx else ()
+    runner.register_hook(CheckData(LOADERS, classes, args.checkpoint))
     if isinstance(runner, Runner):  # others shard the weights
         runner.register_hook(CheckWeights(LOADERS, args.allow_missing))
     with annotations_blamed(cfg, LOADERS):

@@ -1,6 +1,7 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """Files of tools/model_converters/export.py, and what docs/deploy.md says of them."""
 import json
+import pickle
 import re
 import subprocess
 import sys
@@ -8,11 +9,14 @@ from pathlib import Path
 
 import export
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from onnx_files import OnnxFile, Pictures, use_onnx
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
@@ -27,7 +31,8 @@ from mmvisionmix.export import (
 )
 from mmvisionmix.models import LinGlo
 
-PAGE = (Path(__file__).resolve().parents[2] / 'docs/deploy.md').read_text(encoding='utf-8')
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / 'docs/deploy.md').read_text(encoding='utf-8')
 PYRAMID = 'embed_dims=(8, 8, 16, 16), depths=(1, 1, 1, 1), '
 BACKBONES = dict(
     LKCAViT='img_size=32, patch_size=8, arch=dict(embed_dims=16, num_layers=4, mlp_ratio=2), ',
@@ -112,13 +117,20 @@ def assert_close(outs, expected):
         torch.testing.assert_close(torch.as_tensor(out), want, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize('form', ('onnx', 'torchscript'))
+@pytest.mark.parametrize('form, opset', (('onnx', 17), ('onnx', 11), ('torchscript', None)))
 @pytest.mark.parametrize('name, more', [
     *((name, '') for name in BACKBONES), ('LinGlo', GROUPS), ('DualFormer', GROUPS)])
 def test_classifiers_give_the_same_logits_for_any_number_of_images(
-        workspace, name, more, form, capsys):
+        workspace, name, more, form, opset, capsys):
+    """ONNX of opset 11 too, the default of mmdeploy's configs."""
     model = workspace(config(CLASSIFIER, name, more=more))
-    run('--format', form, '--dynamic-batch', '--size', '32x32', '--normalize')
+    run('--format', form, '--dynamic-batch', '--size', '32x32', '--normalize',
+        *(('--opset', str(opset)) if opset else ()))
+    if opset:
+        graph = onnx.load('out.onnx')
+        assert [(used.domain, used.version) for used in graph.opset_import] == [('', opset)]
+        assert (opset == 17) == any(
+            node.op_type == 'LayerNormalization' for node in graph.graph.node)
     out = capsys.readouterr().out
     assert all(f'{batch}x3x32x32: relative error ' in out for batch in (1, 2, 3))
     assert 'input: images, float32, batchx3x32x32\noutput: logits, float32, batchx3\n' in out
@@ -225,8 +237,8 @@ LINGLO = config(CLASSIFIER, 'LinGlo')
     (LINGLO, ('--resize', ), 'this is a classifier'),
     (LINGLO, ('--out', 'config.py/out.onnx'), "error: .*'config.py'"),
     (config(CLASSIFIER, 'LKCAViT'), ('--opset', '9'),
-     r"error: torch \S+ cannot write this model as ONNX, opset 9: .*'aten::flip'.* Try --format "
-     r'torchscript, another --opset, .*impl=auto, or literal\).*--backbone\. Nothing is written\.'),
+     r"error: torch \S+ cannot write this model as ONNX, opset 9: .*'aten::flip'.* Try another "
+     r'--format or --opset, .*impl=auto, or literal\).*--backbone\. Nothing is written\.'),
 ])
 def test_what_cannot_be_exported_is_named_and_nothing_is_written(
         workspace, text, arguments, message):
@@ -268,6 +280,139 @@ def test_files_that_would_be_wrong_are_not_written(workspace, monkeypatch):
     with pytest.raises(SystemExit, match='trained.pth holds NaN or infinite .* in head.fc.bias'):
         run('--size', '32x32')
     assert not list(Path().glob('out.onnx*'))
+
+
+TESTED = """
+test_dataloader = dict(
+    batch_size=3, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(pipeline=[dict(type='LoadImageFromFile'), {steps}], {dataset}))
+test_evaluator = dict(type='{metric}')
+test_cfg = dict()
+"""
+FOLDERS = TESTED.format(
+    steps="dict(type='PackInputs')", metric='Accuracy',
+    dataset="type='CustomDataset', data_root='data'")
+MAPS = TESTED.format(
+    steps="dict(type='LoadAnnotations'), dict(type='PackSegInputs')", metric='IoUMetric',
+    dataset="type='BaseSegDataset', img_suffix='.png', metainfo=dict(classes=list('abcd')), "
+            "data_prefix=dict(img_path='data/cat', seg_map_path='maps')")
+METRICS = r'accuracy/top1: [\d.]+|aAcc: [\d.]+  mIoU: [\d.]+  mAcc: [\d.]+'
+
+
+def write_pictures():
+    """Seven pictures of each class, and maps for those of the first."""
+    random = np.random.default_rng(0)
+    for folder in ('data/cat', 'data/dog', 'data/owl', 'maps'):
+        Path(folder).mkdir(parents=True)
+        for number in range(7):
+            image = random.integers(random.integers(2, 256, 3), size=(32, 32, 3)).astype(np.uint8)
+            image = image[:, :, 0] // 64 if folder == 'maps' else image
+            Image.fromarray(image).save(f'{folder}/{number}.png')
+
+
+@pytest.mark.parametrize('text, arguments', [
+    (config(CLASSIFIER, 'LKCAViT') + FOLDERS, ('--normalize', '--batch', '2')),
+    (config(SEGMENTOR, 'LinGlo') + MAPS, ('--dynamic-batch', '--dynamic-size')),
+    (config(SEGMENTOR, 'MCGANet') + MAPS, ('--normalize', '--resize'))])
+def test_files_have_the_metric_of_their_models(workspace, run_tool, text, arguments):
+    workspace(text)
+    write_pictures()
+    run('--size', '32x32', *arguments)
+    metrics, predictions = [], []
+    for file in ('trained.pth', 'out.onnx'):
+        out = run_tool(
+            ROOT / 'tools/test.py', 'config.py', file, '--out', 'found.pkl', cwd=Path.cwd())
+        metrics += re.findall(METRICS, out)
+        found = pickle.loads(Path('found.pkl').read_bytes())
+        predictions.append(torch.stack([
+            sample['pred_score'] if 'pred_score' in sample else sample['seg_logits']['data']
+            for sample in found]))
+    assert len(metrics) == 2 and metrics[0] == metrics[1]
+    torch.testing.assert_close(*predictions, rtol=1e-3, atol=1e-3)
+    assert len(predictions[0].argmax(1).unique()) > 1
+
+
+def test_files_that_do_not_fit_a_config_are_refused(workspace, run_tool):
+    """Each for its reason, and with what helps."""
+    other = workspace(config(CLASSIFIER, 'LinGlo', PREPROCESSOR.replace('120', '121')))
+    model = workspace(config(CLASSIFIER, 'LinGlo') + FOLDERS)
+    write_pictures()
+    run('--size', '32x64', '--dynamic-batch')
+    for wrong, message in (
+            (other, r'exported with mean \[120.*config has \[121.*test with the config'),
+            (model.backbone, 'gives logits, and the config has a backbone.*by mmdeploy')):
+        with pytest.raises(ValueError, match=message):
+            use_onnx(wrong, 'out.onnx')
+    model.head.num_classes = 5
+    with pytest.raises(ValueError, match='exported with classes 3, and the config has 5'):
+        use_onnx(model, 'out.onnx')
+    tool = (ROOT / 'tools/test.py', 'config.py', 'out.onnx')
+    assert ('takes images of 32x64 pixels, and the test pipeline of the config gives one of 32x32: '
+            'export with --size 32x32') in run_tool(*tool, cwd=Path.cwd(), fails=True)
+    Path('data/cat').rename('data/zebra')
+    assert ("'dog' is class 0 of the data set data/, and class 1 of out.onnx"
+            ) in run_tool(*tool, cwd=Path.cwd(), fails=True)
+    assert '--deploy and --allow-missing are for checkpoints' in run_tool(
+        *tool, '--deploy', cwd=Path.cwd(), fails=True)
+    run('--size', '32x32', '--backbone', out='maps.onnx')
+    with pytest.raises(ValueError, match='maps.onnx gives map0, and the config has a classifier'):
+        use_onnx(model, 'maps.onnx')
+    with pytest.raises(ValueError, match='its is not of .*export.py; one of mmdeploy is tested by'):
+        OnnxFile(to_onnx(nn.Conv2d(3, 2, 1), torch.ones(1, 3, 4, 4)), 'its')
+    workspace(config(CLASSIFIER, 'MCGANet'))
+    run('--size', '32x32', '--dynamic-size', out='many.onnx')
+    file = OnnxFile(Path('many.onnx').read_bytes(), 'many.onnx')
+    with pytest.raises(ValueError, match='multiples of 32, and .*: export with --size 32x48'):
+        file.batches(torch.ones(1, 3, 32, 48))
+
+
+@pytest.mark.parametrize('text, arguments', [
+    (config(CLASSIFIER, 'DualFormer') + FOLDERS, ('--dynamic-batch', '--normalize')),
+    (config(SEGMENTOR, 'LinGlo') + MAPS, ('--batch', '2', '--resize'))])
+def test_int8_computes_where_weights_multiply_and_keeps_what_the_file_knows(
+        workspace, text, arguments, capsys):
+    workspace(text)
+    write_pictures()
+    run('--size', '32x32', *arguments)
+    run('--size', '32x32', *arguments, '--int8', 'data', out='int8.onnx')
+    line, = re.findall('int8: ranges of values from 21 pictures; on 16 of them relative error '
+                       r'(\S+), the largest channel is the same in \S+%; \S+ -> \S+ MiB\n',
+                       capsys.readouterr().out)
+    plain, quantized = (OnnxFile(Path(name).read_bytes(), name) for name in
+                        ('out.onnx', 'int8.onnx'))
+    assert plain.metadata() == quantized.metadata()
+    graph = onnx.load('int8.onnx').graph
+    made = {out: node.op_type for node in graph.node for out in node.output}
+    for node in graph.node:
+        if node.op_type in ('Softmax', 'LayerNormalization', 'BatchNormalization', 'Erf'):
+            assert made[node.input[0]] != 'QuantizeLinear'
+    stored = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    weights = [made.get(node.input[1]) for node in graph.node if node.op_type == 'Conv']
+    assert set(weights) == {'DequantizeLinear'} and onnx.TensorProto.INT8 in stored.values()
+    images = torch.randn(4, 3, 32, 32)
+    for batch in plain.batches(images):
+        wanted, found = (file(batch)[0] for file in (plain, quantized))
+        assert 0 < (wanted - found).norm() < 0.3 * wanted.norm() and float(line) < 0.3
+
+
+def test_pictures_are_prepared_as_for_a_test(workspace):
+    """Of pipelines that load nothing, which data sets in one file have, as RGB."""
+    model = workspace(config(CLASSIFIER, 'LinGlo') + FOLDERS)
+    write_pictures()
+    cfg = Config.fromfile('config.py')
+    rgb = torch.from_numpy(np.array(Image.open('data/cat/0.png'))).permute(2, 0, 1).float()
+    wanted = (rgb - model.data_preprocessor.mean) / model.data_preprocessor.std
+    torch.testing.assert_close(next(iter(Pictures(cfg, model, Path('data'))))[0], wanted)
+    del cfg.test_dataloader.dataset.pipeline[0]
+    model.data_preprocessor.to_rgb = False
+    assert_close(next(iter(Pictures(cfg, model, Path('data')))), [wanted])
+    Path('none').mkdir()
+    for folder, message in (('none', 'none has no pictures, of .bmp'), ('data', 'no test_datalo')):
+        with pytest.raises(SystemExit, match=message):
+            run('--int8', folder, '--size', '32x32')
+        Path('config.py').write_text(config(CLASSIFIER, 'LinGlo'))
+    with pytest.raises(SystemExit, match='2'):
+        run('--int8', 'data', '--opset', '11')
 
 
 class Calling(nn.Module):

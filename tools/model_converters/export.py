@@ -1,8 +1,8 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """Writes a trained model as ONNX or TorchScript, for inference without MMEngine.
 
-    python tools/model_converters/export.py CONFIG CHECKPOINT --format onnx --out FILE
-        [--size HxW] [--dynamic-batch] [--dynamic-size] [--normalize] [--backbone] [--resize]
+    python tools/model_converters/export.py CONFIG CHECKPOINT --out FILE [--size HxW]
+        [--dynamic-batch] [--dynamic-size] [--normalize] [--backbone] [--resize] [--int8 PICTURES]
 
 Classifiers and segmentors give logits, detectors the maps of their neck, backbones theirs. The
 backbone is folded for inference (see reparameterize.py). The file is run on random images, of
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
-from mmengine.config import Config
 from reparameterize import image_size, load_config, relative_error
 from torch import Tensor, nn
 
@@ -36,15 +35,18 @@ from mmvisionmix.models import switch_to_deploy
 from mmvisionmix.models.utils import image_channels
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from common import add_config_options, errors_in_a_line, load_model  # noqa: E402  beside this
+from common import (  # noqa: E402  beside this folder
+    add_config_options,
+    errors_in_a_line,
+    load_model,
+    positive_int,
+)
+from onnx_files import Pictures, as_taken, describe, quantize  # noqa: E402
 
 Size = Tuple[int, int]
-HINTS = dict(
-    onnx='Try --format torchscript, another --opset',
-    torchscript='Try --format onnx')
-"""What may help where a format lacks an operation, before what may help with either format."""
-HINT = ("{}, another form of the backbone's mixers (--cfg-options model.backbone.impl=auto, or "
-        'literal) or, if the operation is not of the backbone, --backbone. Nothing is written.')
+HINT = ("Try another --format or --opset, another form of the backbone's mixers (--cfg-options "
+        'model.backbone.impl=auto, or literal) or, if the operation is not of the backbone, '
+        '--backbone. Nothing is written.')
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -58,7 +60,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--size', type=read_size, metavar='HxW',
         help="pixels of an image (default: the config's; 800x1280 of a detector)")
-    parser.add_argument('--batch', type=int, default=1, help='images (default: %(default)s)')
+    parser.add_argument(
+        '--batch', type=positive_int, default=1, help='images (default: %(default)s)')
     parser.add_argument('--dynamic-batch', action='store_true', help='take any number of images')
     parser.add_argument(
         '--dynamic-size', action='store_true',
@@ -71,14 +74,18 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--resize', action='store_true', help="enlarge a segmentor's logits to the image's size")
     parser.add_argument(
+        '--int8', type=Path, metavar='PICTURES',
+        help='compute in 8 bits where it pays, with ranges of values as for these pictures, a '
+             'folder of some hundred of those that the model is for')
+    parser.add_argument(
         '--opset', type=int, default=OPSET, help='of ONNX (default: %(default)s)')
     parser.add_argument(
         '--tolerance', type=float, default=1e-4,
         help='largest relative error of an output (default: %(default)s)')
     add_config_options(parser, 'model.backbone.arch=b')
     args = parser.parse_args(argv)
-    if args.batch < 1:
-        parser.error(f'--batch must be positive, got {args.batch}')
+    if args.int8 and (args.format != 'onnx' or args.opset < 13):
+        parser.error('--int8 takes --format onnx, and --opset 13 or later')
     return args
 
 
@@ -88,20 +95,6 @@ def read_size(text: str) -> Size:
     if len(sides) != 2 or not all(side.isdecimal() and int(side) for side in sides):
         raise argparse.ArgumentTypeError(f'must be HEIGHTxWIDTH in pixels, got {text!r}')
     return int(sides[0]), int(sides[1])
-
-
-def prepare(cfg: Config, args: argparse.Namespace) -> Tuple[Exportable, List[str]]:
-    """Builds the model of a config with the weights of the checkpoint.
-
-    Returns:
-        The model, and the names of the classes, as far as the checkpoint has them.
-
-    Raises:
-        ValueError: If the model is not supported, see :class:`Exportable`.
-    """
-    model, meta = load_model(cfg, args.checkpoint)
-    classes = list((meta.get('dataset_meta') or {}).get('classes') or ())
-    return Exportable(model, args.backbone, args.normalize, args.resize).eval(), classes
 
 
 def check_dynamic_size(model: Exportable, size: Size) -> int:
@@ -121,7 +114,7 @@ def check_dynamic_size(model: Exportable, size: Size) -> int:
     return multiple
 
 
-def random_images(args: argparse.Namespace, channels: int, size: Size,
+def random_images(args: argparse.Namespace, model: Exportable, size: Size,
                   multiple: int) -> List[Tensor]:
     """Batches to trace with (the first) and to compare on, in all sizes that the file is to take.
 
@@ -134,49 +127,39 @@ def random_images(args: argparse.Namespace, channels: int, size: Size,
         sizes += [(size[0] + step, size[1]), (size[1], size[0] + 2 * step)]
         batches += batches[-2:]
     generator = torch.Generator().manual_seed(0)
-    images = [torch.randn(batch, channels, *sides, generator=generator)
-              for batch, sides in zip(batches, sizes)]
-    if args.normalize:
-        return [(127 + 60 * batch).clamp(0, 255) for batch in images]
-    return images
+    about = describe(model)
+    return [as_taken(about, torch.randn(batch, image_channels(model), *sides, generator=generator))
+            for batch, sides in zip(batches, sizes)]
 
 
-def dynamic_axes(args: argparse.Namespace, names: Sequence[str],
-                 outputs: Sequence[Tensor]) -> Dict[str, Dict[int, str]]:
+def dynamic_axes(args: argparse.Namespace, outputs: Dict[str, Tensor]) -> Dict[str, Dict[int, str]]:
     """Names of all axes of any size, by input and output."""
     first = {0: 'batch'} if args.dynamic_batch else {}
-    axes = {'images': {**first, **({2: 'height', 3: 'width'} if args.dynamic_size else {})}}
-    for name, out in zip(names, outputs):
-        axes[name] = dict(first)
-        if args.dynamic_size and out.ndim == 4:
-            axes[name].update({2: f'{name}_height', 3: f'{name}_width'})
-    return {name: own for name, own in axes.items() if own}
+    axes = {name: dict(first) for name in ('images', *outputs)}
+    if args.dynamic_size:
+        axes['images'].update({2: 'height', 3: 'width'})
+        for name, out in outputs.items():
+            if out.ndim == 4:
+                axes[name].update({2: f'{name}_height', 3: f'{name}_width'})
+    return axes
 
 
-def describe(model: Exportable, classes: List[str], multiple: int) -> Dict[str, object]:
-    """What a user of the file needs to know, as it is kept in the file."""
-    return dict(
-        mean=model.mean, std=model.std, normalized_inside=model.normalize,
-        channels='RGB' if model.rgb else 'as the config loads them', size_multiple=multiple,
-        classes=classes)
-
-
-def report(shapes: Dict[str, Sequence[int]], axes: Dict[str, Dict[int, str]],
+def report(tensors: Dict[str, Tensor], axes: Dict[str, Dict[int, str]],
            about: Dict[str, object]) -> None:
     """Prints what the file takes and gives, and what it knows."""
-    for name, shape in shapes.items():
-        sides = 'x'.join(str(axes.get(name, {}).get(i, side)) for i, side in enumerate(shape))
+    for name, tensor in tensors.items():
+        sides = 'x'.join(str(axes[name].get(i, side)) for i, side in enumerate(tensor.shape))
         print(f'{"input" if name == "images" else "output"}: {name}, float32, {sides}')
     for name, value in about.items():
         if name != 'classes':
             print(f'{name}: {value}')
-    if about['size_multiple'] > 1:
+    if about['size_multiple'] != 1:
         print('Of images whose sides are no such multiples, outputs are wrong.')
 
 
 @torch.no_grad()
 def export(model: Exportable, args: argparse.Namespace, size: Size,
-           classes: List[str]) -> bytes:
+           classes: Sequence[str]) -> bytes:
     """Folds and exports a model, compares, and reports; see the top of this file.
 
     Returns:
@@ -188,23 +171,21 @@ def export(model: Exportable, args: argparse.Namespace, size: Size,
             these are not finite.
     """
     multiple = check_dynamic_size(model, size) if args.dynamic_size else 1
-    images = random_images(args, image_channels(model), size, multiple)
+    images = random_images(args, model, size, multiple)
     expected = [model(batch) for batch in images]
     if not all(out.isfinite().all() for outs in expected for out in outs):
         raise ValueError('the model gives NaN or infinite values for random images: what was '
                          'trained has diverged; nothing is written')
-    names = model.output_names(expected[0])
-    about = describe(model, classes, multiple)
-    axes = dynamic_axes(args, names, expected[0])
+    outputs = dict(zip(model.output_names(expected[0]), expected[0]))
+    about, axes = describe(model, classes, multiple), dynamic_axes(args, outputs)
     folded = copy.deepcopy(model)
     switch_to_deploy(folded)
     if args.format == 'onnx':
-        content = to_onnx(folded, images[0], names, axes, about, args.opset)
+        content = to_onnx(folded, images[0], list(outputs), axes, about, args.opset)
     else:
         content = to_torchscript(folded, images[0], about)
     compare(load_exported(content, args.format), images, expected, args.tolerance)
-    tensors = dict(zip(['images', *names], [images[0], *expected[0]]))
-    report({name: tensor.shape for name, tensor in tensors.items()}, axes, about)
+    report(dict(images=images[0], **outputs), axes, about)
     return content
 
 
@@ -235,11 +216,15 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     with errors_in_a_line(args.traceback):
         cfg = load_config(args)
         default = DETECTION_SIZE if cfg.get('default_scope') == 'mmdet' else image_size(cfg)
+        model, meta = load_model(cfg, args.checkpoint)
+        classes = (meta.get('dataset_meta') or {}).get('classes') or ()
+        whole = Exportable(model, args.backbone, args.normalize, args.resize).eval()
         try:
-            model, classes = prepare(cfg, args)
-            content = export(model, args, args.size or default, classes)
+            content = export(whole, args, args.size or default, classes)
+            if args.int8:
+                content = quantize(content, Pictures(cfg, model, args.int8))
         except ExportError as error:
-            raise ExportError(f'{error}. {HINT.format(HINTS[args.format])}') from error
+            raise ExportError(f'{error}. {HINT}') from error
         except ModuleNotFoundError as error:
             raise ValueError(f'{error}: pip install onnx onnxruntime') from error
         WholeFileBackend().put(content, args.out)
