@@ -27,7 +27,7 @@ MODELS = [
     ('mask_rcnn_dualformer_xs_coco', 'mmdet/instance-seg/instance-seg_onnxruntime_dynamic',
      dict(rpn_cls=0., fc_cls=0., conv_logits=0.)),
     ('fpn_linglo_b0_ade20k', 'mmseg/segmentation_onnxruntime_dynamic', dict(conv_seg=0.)),
-    ('mcganet_imagenet', 'mmpretrain/classification_onnxruntime_dynamic', {'head.fc': 0.})]
+    ('mcganet_imagenet', 'mmpretrain/classification_onnxruntime_dynamic', {'layers.1.fc': 0.})]
 
 
 def write_model(name, biases):
