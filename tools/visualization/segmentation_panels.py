@@ -176,14 +176,18 @@ def run_models(args: argparse.Namespace) -> Tuple[Dict[str, List[Prediction]], d
     Raises:
         ValueError: If models have other classes or images than the first.
     """
-    first, metainfo = run_model(args.config, args.checkpoint, args)
-    found = {Path(args.config).stem if args.beside else 'prediction': first}
-    for config, checkpoint in args.beside:
-        others, classes = run_model(config, checkpoint, args)
-        if (classes['classes'], [each.name for each in others]) != (
-                metainfo['classes'], [each.name for each in first]):
+    models = [(args.config, args.checkpoint), *args.beside]
+    stems = [Path(config).stem for config, _ in models]
+    networks = [stem.partition('_')[0] for stem in stems]  # what a config's name starts with
+    names = networks if len(set(networks)) == len(networks) else stems
+    found: Dict[str, List[Prediction]] = {}
+    images: list = []
+    for name, (config, checkpoint) in zip(names if args.beside else ['prediction'], models):
+        shown, metainfo = run_model(config, checkpoint, args)
+        images.append(([each.name for each in shown], metainfo['classes']))
+        if images[-1] != images[0]:
             raise ValueError(f'{config} is of another data set than {args.config}')
-        found[Path(config).stem] = others
+        found[name] = shown
     return found, metainfo
 
 
