@@ -179,7 +179,8 @@ def run_models(args: argparse.Namespace) -> Tuple[Dict[str, List[Prediction]], d
     models = [(args.config, args.checkpoint), *args.beside]
     stems = [Path(config).stem for config, _ in models]
     networks = [stem.partition('_')[0] for stem in stems]  # what a config's name starts with
-    names = networks if len(set(networks)) == len(networks) else stems
+    names = next(names for names in (networks, stems, [' '.join(model) for model in models])
+                 if len(set(names)) == len(names))
     found: Dict[str, List[Prediction]] = {}
     images: list = []
     for name, (config, checkpoint) in zip(names if args.beside else ['prediction'], models):
