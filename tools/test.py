@@ -56,15 +56,18 @@ def parse_args() -> argparse.Namespace:
         '--allow-missing', action='store_true',
         help='test a checkpoint that lacks weights of the model; these stay as initialised')
     args = parser.parse_args()
-    args.onnx = args.checkpoint.endswith('.onnx')
-    if args.onnx and (args.deploy or args.allow_missing):
+    if is_onnx(args) and (args.deploy or args.allow_missing):
         parser.error('--deploy and --allow-missing are for checkpoints, not for ONNX files')
     return args
 
 
+def is_onnx(args: argparse.Namespace) -> bool:
+    return args.checkpoint.endswith('.onnx')
+
+
 def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
     check_files(args.checkpoint)
-    cfg.load_from = None if args.onnx else args.checkpoint
+    cfg.load_from = None if is_onnx(args) else args.checkpoint
     if args.out:
         metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [
             cfg.test_evaluator]
@@ -155,7 +158,7 @@ def test(args: argparse.Namespace) -> None:
         deploy(runner)
     if args.show_dir and loads_bgr(cfg):
         runner.register_hook(ReverseChannels())
-    classes = use_onnx(whole_model(runner), args.checkpoint) if args.onnx else ()
+    classes = use_onnx(whole_model(runner), args.checkpoint) if is_onnx(args) else ()
     runner.register_hook(CheckData(LOADERS, classes, args.checkpoint))
     if isinstance(runner, Runner):  # others shard the weights
         runner.register_hook(CheckWeights(LOADERS, args.allow_missing))

@@ -18,19 +18,20 @@ def tiny_imagenet(root, **kwargs):
     return DATASETS.build(dict(type='mmvisionmix.TinyImageNet', data_root=str(root), **kwargs))
 
 
-@pytest.mark.parametrize('missing', ['mmpretrain', 'scipy'])
-def test_a_missing_package_is_named_with_the_extra_and_only_when_needed(missing):
+@pytest.mark.parametrize('missing, name, extra', [
+    ('mmpretrain', 'SVHN', 'cls'), ('scipy', 'SVHN', 'cls'), ('mmseg', 'CamVid', 'seg')])
+def test_a_missing_package_is_named_with_the_extra_and_only_when_needed(missing, name, extra):
     code = (f'import sys; sys.modules[{missing!r}] = None\n'
             'import mmvisionmix, mmvisionmix.registry\n'
             'import mmvisionmix.datasets.availability\n'
             'from mmengine.registry import DATASETS\n'
-            'print("imported")\n'
-            'DATASETS.build(dict(type="mmvisionmix.SVHN", data_root="."))\n')
+            'print(DATASETS.get("mmvisionmix.DemoCIFAR10").__name__)\n'
+            f'DATASETS.build(dict(type="mmvisionmix.{name}", data_root="."))\n')
     result = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert result.stdout.strip() == 'imported'
+    assert result.stdout.strip() == ('missing' if extra == 'cls' else 'DemoCIFAR10')
     last = result.stderr.strip().splitlines()[-1]
-    assert missing in last and 'pip install "mmvisionmix[cls]"' in last
+    assert missing in last and f'pip install "mmvisionmix[{extra}]"' in last
 
 
 # SVHN
