@@ -17,12 +17,20 @@ from mmengine.runner import Runner
 from PIL import Image
 from torch import nn
 
-from mmvisionmix.datasets.availability import annotation_files
+from mmvisionmix.datasets.availability import leaf_datasets
 
 MOST = 5  # faults told of one file
 SPOTS = 32  # images of a data set whose headers are read before a run
 TURNED = (5, 6, 7, 8)
 """EXIF orientations that swap height and width."""
+
+
+def annotation_files(cfg: Config, loaders: Sequence[str]) -> Iterator[Tuple[Path, dict]]:
+    """The annotation files of some loaders' data sets, each with the data set's config."""
+    for loader in loaders:
+        for dataset in leaf_datasets((cfg.get(loader) or {}).get('dataset') or {}):
+            if dataset.get('ann_file'):
+                yield Path(dataset.get('data_root') or '', dataset['ann_file']), dataset
 
 
 def read_coco(path: Path) -> Optional[dict]:

@@ -5,15 +5,9 @@ from typing import Iterator, Sequence, Tuple
 
 from mmengine.config import Config
 
-DEMO_LAYOUTS = {  # what make_demo_data.py can write
-    'ADE20KDataset': 'ade20k',
-    'CocoDataset': 'coco',
-    'DemoCIFAR10': 'cifar10',
-    'DemoCIFAR100': 'cifar100',
-    'SVHN': 'svhn',
-    'TinyImageNet': 'tiny-imagenet',
-    'ImageNet': 'imagenet',
-}
+DEMO_LAYOUTS = dict(  # what make_demo_data.py can write
+    ADE20KDataset='ade20k', CocoDataset='coco', DemoCIFAR10='cifar10', DemoCIFAR100='cifar100',
+    SVHN='svhn', TinyImageNet='tiny-imagenet', ImageNet='imagenet')
 DOWNLOADING = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')  # fetched by mmpretrain, if missing
 
 
@@ -48,14 +42,6 @@ def leaf_datasets(dataset: dict) -> Iterator[dict]:
         yield dataset
     for child in inner:
         yield from leaf_datasets(child)
-
-
-def annotation_files(cfg: Config, loaders: Sequence[str]) -> Iterator[Tuple[Path, dict]]:
-    """The annotation files of some loaders' data sets, each with the data set's config."""
-    for loader in loaders:
-        for dataset in leaf_datasets((cfg.get(loader) or {}).get('dataset') or {}):
-            if dataset.get('ann_file'):
-                yield Path(dataset.get('data_root') or '', dataset['ann_file']), dataset
 
 
 def source(dataset: dict) -> str:
