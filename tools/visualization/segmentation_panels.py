@@ -18,7 +18,6 @@ from matplotlib.colors import ListedColormap, NoNorm
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
-from mmseg.apis import inference_model
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from subjects import load_config, load_model, make_parser
@@ -163,6 +162,7 @@ def run_model(config: str, checkpoint: str,
     model = load_model(cfg, checkpoint).to(args.device)
     dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, lazy_init=True))
     if args.pictures:
+        from mmseg.apis import inference_model  # by mmcv-lite only after mmvisionmix
         model.cfg = cfg  # inference_model asks it for the pipeline
         found = [read_sample(inference_model(model, picture)) for picture in args.pictures]
         return found, dataset.metainfo
