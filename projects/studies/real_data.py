@@ -215,13 +215,18 @@ def draw() -> Figure:
 
 
 def write() -> None:
-    """Puts the tables in their places in the page, and draws the curves."""
+    """Puts the tables in their places in the page, and draws the curves.
+
+    Raises:
+        ValueError: If the page has no place for a study.
+    """
     page = PAGE.read_text(encoding='utf-8')
     for name in STUDIES_BY_NAME:
         begin, end = f'<!-- begin {name}: real_data.py write -->', f'<!-- end {name} -->'
         if recorded(name):
-            before, _, rest = page.partition(begin)
-            _, _, after = rest.partition(end)
+            if begin not in page or end not in page:
+                raise ValueError(f'{PAGE} lacks the marks {begin} and {end}')
+            before, after = page.split(begin)[0], page.split(end)[1]
             page = f'{before}{begin}\n\n{tabulate(name)}\n\n{end}{after}'
     PAGE.write_text(page, encoding='utf-8')
     draw().savefig(CURVES)

@@ -118,7 +118,7 @@ def test_tool_takes_a_command_and_its_configs_are_there(page, words, monkeypatch
     configs = [find_config(page, name) for name in names if name.endswith('.py')]
     keys = [word.partition('=')[0] for word in args if re.match(r'\w+(\.\w+)+=', word)]
     if configs and configs[0] and 'mmpose::' in configs[0].read_text(encoding='utf-8'):
-        pytest.importorskip('mmpose')  # an extra
+        pytest.importorskip('mmpose', reason='an extra: projects/pose says how to install it')
     for key in keys if configs and configs[0] else ():
         node = Config.fromfile(configs[0])
         for part in key.split('.')[:-1]:  # the last may be an option that the config leaves out

@@ -107,7 +107,7 @@ def test_trains_and_validates(run_tool, tmp_path, tmp_path_factory, recipe, tool
     backbone, task, _ = RECIPES[recipe]
     codebase, write, amount, options, metrics = TASKS[task]
     if task == 'panoptic-fpn':
-        pytest.importorskip('panopticapi')  # which PyPI does not have
+        pytest.importorskip('panopticapi', reason='PyPI does not have it: docs/works_with.md')
     data = tmp_path_factory.getbasetemp() / codebase
     write(data, amount)
     options = [option.format(data=data) for option in options]

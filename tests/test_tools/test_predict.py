@@ -49,7 +49,7 @@ def test_segmentor_in_one_tile_finds_what_it_finds_in_the_whole():
 
 def test_objects_of_tiles_are_moved_and_merged(monkeypatch):
     """Two tiles that overlap see one object between them: it is found once, where it is."""
-    pytest.importorskip('sahi')
+    pytest.importorskip('sahi', reason='an extra: docs/large_pictures.md says how to install it')
     import mmdet.apis
     from mmdet.structures import DetDataSample
     from mmengine.structures import InstanceData

@@ -198,19 +198,17 @@ class DualFormer(PyramidBackbone):
         def make_block(stage: int, index: int) -> nn.Module:
             make_attention = partial(
                 PartitionAttention, num_heads=num_heads, num_partitions=num_partitions,
-                partition=partition, share_partition=share_partition, paths=paths,
-                rescale=rescale, reduction=settings['reductions'][stage],
-                hash_seed=hash_seed + index, impl=impl, normalisation=normalisation,
-                norm_cfg=norm_cfg)
+                partition=partition, share_partition=share_partition, paths=paths, rescale=rescale,
+                reduction=settings['reductions'][stage], hash_seed=hash_seed + index, impl=impl,
+                normalisation=normalisation, norm_cfg=norm_cfg)
             mixer = DualMixer(dims[stage], make_attention, mixing, norm_cfg)
             ratio = settings['mlp_ratios'][stage]
             local = make_encoding(encoding, dims[stage] * ratio, norm_cfg, impl)
             return PreNormBlock(dims[stage], mixer, ratio, drop_rate, rates[index], local)
 
         def make_downsample(stage: int) -> nn.Module:
-            if stage == 0:
-                return nn.Identity()
-            return ConvNorm(dims[stage - 1], dims[stage], 3, 2, 1, norm_cfg=norm_cfg)
+            return nn.Identity() if stage == 0 else ConvNorm(
+                dims[stage - 1], dims[stage], 3, 2, 1, norm_cfg=norm_cfg)
 
         rates = drop_path_rates(drop_path_rate, sum(depths))
         starts = [sum(depths[:i]) for i in range(self.num_stages)]

@@ -88,6 +88,10 @@ def test_the_page_is_made_of_what_is_kept(work_dir, tmp_path, monkeypatch):
     assert 'old' not in page.read_text() and page.read_text().endswith('<!-- end camvid -->\nb\n')
     assert re.search(r'\[r18, fpn\].* 11.6\dM .* bfloat16 *\| 12.3 *\| 61.0', page.read_text())
     assert (tmp_path / 'curves.png').stat().st_size
+    page.write_text('no place')
+    with pytest.raises(SystemExit, match='page.md lacks the marks <!-- begin camvid'):
+        real_data.main(['write'])
+    assert page.read_text() == 'no place'
 
 
 def test_tables_of_the_page_are_of_the_runs_that_are_kept():
