@@ -12,7 +12,8 @@ FAST = [*(('FPN', backbone) for backbone in BACKBONES), ('RTMDet', 'LKCAViT'),
 CELLS = [
     pytest.param(head, backbone, marks=[
         *([] if (head, backbone) in FAST else [pytest.mark.slow]),
-        pytest.mark.skipif(not find_spec(HEADS[head].package), reason=f'{HEADS[head].package} is an extra')])
+        pytest.mark.skipif(
+            not find_spec(HEADS[head].package), reason=f'{HEADS[head].package} is an extra')])
     for head in HEADS for backbone in BACKBONES]
 
 
