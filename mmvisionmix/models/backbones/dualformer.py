@@ -207,13 +207,15 @@ class DualFormer(PyramidBackbone):
             return PreNormBlock(dims[stage], mixer, ratio, drop_rate, rates[index], local)
 
         def make_downsample(stage: int) -> nn.Module:
-            return nn.Identity() if stage == 0 else ConvNorm(
-                dims[stage - 1], dims[stage], 3, 2, 1, norm_cfg=norm_cfg)
+            if stage == 0:
+                return nn.Identity()
+            return ConvNorm(dims[stage - 1], dims[stage], 3, 2, 1, norm_cfg=norm_cfg)
 
         rates = drop_path_rates(drop_path_rate, sum(depths))
+        starts = [sum(depths[:i]) for i in range(self.num_stages)]
         self.stem = Stem(in_channels, dims[0], norm_cfg)
         self.stages = nn.ModuleList(
-            Stage(make_downsample(i), [make_block(i, sum(depths[:i]) + j) for j in range(depths[i])])
+            Stage(make_downsample(i), [make_block(i, starts[i] + j) for j in range(depths[i])])
             for i in range(self.out_indices[-1] + 1))
         self.norms = nn.ModuleDict({str(i): ChannelNorm(dims[i]) for i in self.out_indices})
         self.freeze_stages()
