@@ -228,8 +228,8 @@ class OnnxModel(nn.Module):
         self.program = f'onnxruntime {onnxruntime.__version__}'
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        # Threads that wait busily would slow what else runs, such as torch in a comparison of both.
-        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+        # Threads that went on waiting busily after a run would slow what comes next.
+        options.add_session_config_entry('session.force_spinning_stop', '1')
         options.log_severity_level = 4  # it warns of what it optimises away, and raises its errors
         with _telling('load the ONNX file', self.program):
             self.session = onnxruntime.InferenceSession(

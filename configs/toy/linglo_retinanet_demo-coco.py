@@ -1,5 +1,5 @@
-# As lkca-3.5m_retinanet_demo-coco.py, on LinGlo-b0: 3.55M in the backbone.
-_base_ = './lkca-3.5m_retinanet_demo-coco.py'
+# As lkca_retinanet_demo-coco.py, on LinGlo-b0.
+_base_ = './lkca_retinanet_demo-coco.py'
 
 model = dict(
     backbone=dict(_delete_=True, type='mmvisionmix.LinGlo', arch='b0', out_indices=(1, 2, 3)),

@@ -27,7 +27,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from mmengine.device import get_device
-from networks import Images, build
+from networks import EXPORTED, Images, build
 from timing import MODES, gpu_memory, make_parser, markdown, measure, peak_memory, write_rows
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
@@ -35,7 +35,6 @@ from torch.utils._pytree import tree_flatten
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import errors_in_a_line, positive_int  # noqa: E402  beside this folder
 
-COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
 DTYPES = dict(float32=torch.float32, bfloat16=torch.bfloat16, float16=torch.float16)
 SMALL = Images(1, 64, 64, 'vectors')  # loads libraries before memory is measured
 
@@ -44,29 +43,20 @@ class Settings(NamedTuple):
     """How all networks are run."""
     device: str = 'cpu'
     dtype: str = 'float32'
-    channels_last: bool = False
-    compile: Optional[str] = None  # a mode of torch.compile
 
 
 def prepare(name: str, images: Images, mode: str, settings: Settings) -> partial:
     """Builds a network and returns its inference or its training step, on images that stay."""
     training = mode == 'training'
-    if name.endswith('@onnx') and (settings.device, settings.dtype) != ('cpu', 'float32'):
+    if (name.rpartition('@')[2] in EXPORTED
+            and (settings.device, settings.dtype) != ('cpu', 'float32')):
         raise ValueError(f'{name} runs on the CPU in float32')
     model = build(name, images, training).to(settings.device)
     x = torch.randn(images.batch, 3, images.height, images.width, device=settings.device)
-    if settings.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-        x = x.contiguous(memory_format=torch.channels_last)
     dtype = DTYPES[settings.dtype]
-    if not training:
-        model, x = model.to(dtype), x.to(dtype)
-    forward = model
-    if settings.compile:
-        forward = torch.compile(model, dynamic=False, mode=settings.compile)
-    if not training:
-        return partial(infer, forward, x)
-    return partial(step, forward, torch.optim.AdamW(model.parameters()), x, dtype)
+    if training:
+        return partial(step, model, torch.optim.AdamW(model.parameters()), x, dtype)
+    return partial(infer, model.to(dtype), x.to(dtype))
 
 
 @torch.inference_mode()
@@ -164,17 +154,12 @@ def network_parser(description: str, rounds: int) -> argparse.ArgumentParser:
     parser.add_argument('--modes', nargs='+', choices=MODES, default=['inference'])
     parser.add_argument('--device', default=get_device(), help='(default here: %(default)s)')
     parser.add_argument('--dtype', choices=DTYPES, default='float32')
-    parser.add_argument('--channels-last', action='store_true', help='weights and images')
-    parser.add_argument(
-        '--compile', nargs='?', const='default', choices=COMPILE_MODES, metavar='MODE',
-        help='by torch.compile, in one of its modes (default, without MODE); on GPUs '
-        'reduce-overhead replays CUDA graphs')
     return parser
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
     """How the command line wants networks to be run."""
-    return Settings(args.device, args.dtype, args.channels_last, args.compile)
+    return Settings(args.device, args.dtype)
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:

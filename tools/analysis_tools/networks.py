@@ -3,17 +3,22 @@
 
 - ``linglo-b0``: a backbone of this package, FAMILY-ARCH
 - ``linglo-b0@literal``: by the paper's formulas; ``dualformer-s@k-means``: partitions by K-Means
-- ``linglo-b0@onnx``: exported, and run by onnxruntime on the CPU, in float32
 - ``linglo-b0@plain``: as it is trained; without ``@plain`` it is folded for inference
 - ``configs/NAME.py``: the whole network of a config, without data preprocessing
-- ``configs/NAME.py@onnx``: as above
 - ``configs/NAME.py@backbone``: its backbone alone
 - ``timm:pvt_v2_b0``: a peer from timm, folded where timm can
 - ``mmpretrain:resnet50_8xb32_in1k``: a peer from mmpretrain
+
+Behind any of these, and behind one another:
+
+- ``@channels-last``: weights and images in this layout
+- ``@compiled``: by torch.compile; ``@cuda-graphs``: by its mode reduce-overhead
+- ``@onnx``, ``@openvino``: exported, and run by onnxruntime or OpenVINO on the CPU, in float32
 """
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, NamedTuple, Type
+from typing import Callable, Dict, NamedTuple, Tuple, Type
 
 import torch
 from mmengine.config import Config
@@ -30,7 +35,7 @@ from common import build_model, read_config  # noqa: E402  beside this folder
 FAMILIES: Dict[str, Type[BaseBackbone]] = {
     kind.family: kind for kind in MODELS.module_dict.values() if issubclass(kind, BaseBackbone)}
 VARIANTS = {'': {}, 'plain': {}, 'literal': dict(impl='literal'),
-            'k-means': dict(partition='k-means'), 'onnx': {}}
+            'k-means': dict(partition='k-means')}
 UNFOLDED = ('plain', 'literal')
 
 
@@ -61,6 +66,9 @@ def build(name: str, images: Images, training: bool = False) -> nn.Module:
         ValueError: If there is no such network.
         ImportError: If the package that it comes from is not installed.
     """
+    inner, _, engine = name.rpartition('@')
+    if engine in ENGINES:
+        return ENGINES[engine](build(inner, images, training), images)
     torch.manual_seed(0)
     source, _, peer = name.partition(':')
     rest, _, form = name.partition('@')
@@ -73,13 +81,7 @@ def build(name: str, images: Images, training: bool = False) -> nn.Module:
     if not training and form not in UNFOLDED and _own_backbone_in(model):
         switch_to_deploy(model)
     model.train(training)  # of which some networks of the codebases return nothing
-    return _by_onnxruntime(model, images) if form == 'onnx' and not peer else model
-
-
-def _by_onnxruntime(model: nn.Module, images: Images) -> OnnxModel:
-    if model.training:
-        raise ValueError('onnxruntime runs networks, and trains none')
-    return OnnxModel(to_onnx(model, torch.zeros(images.batch, 3, images.height, images.width)))
+    return model
 
 
 def _build_own(name: str, form: str, images: Images) -> nn.Module:
@@ -114,8 +116,8 @@ class Pooling(nn.Module):
 
 
 def _build_of_config(path: str, form: str, images: Images) -> nn.Module:
-    if form not in ('', 'backbone', 'onnx', 'plain'):
-        raise ValueError(f'of {path} there are @backbone, @onnx and @plain, not @{form}')
+    if form not in ('', 'backbone', 'plain'):
+        raise ValueError(f'of {path} there are @backbone and @plain, not @{form}')
     cfg = read_config(path)
     if 'img_size' in cfg.model.backbone:
         cfg.model.backbone.img_size = (images.height, images.width)
@@ -162,3 +164,57 @@ def _build_from_mmpretrain(name: str, images: Images, training: bool) -> nn.Modu
 
 PEERS: Dict[str, Callable[[str, Images, bool], nn.Module]] = dict(
     timm=_build_from_timm, mmpretrain=_build_from_mmpretrain)
+
+
+class ChannelsLast(nn.Module):
+    """A network that computes in the layout channels-last.
+
+    Args:
+        model (nn.Module): Takes images.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> object:
+        """Maps images (B, 3, H, W) of any layout to what the network gives."""
+        return self.model(images.contiguous(memory_format=torch.channels_last))
+
+
+class OpenVinoModel(nn.Module):
+    """An ONNX file's content, run by OpenVINO on the CPU, in float32."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        try:
+            import openvino
+        except ImportError as error:
+            raise ImportError('@openvino needs OpenVINO: pip install openvino') from error
+        core = openvino.Core()
+        self.run = core.compile_model(core.read_model(content, b''), 'CPU', dict(
+            INFERENCE_NUM_THREADS=torch.get_num_threads(), INFERENCE_PRECISION_HINT='f32',
+            PERFORMANCE_HINT='LATENCY'))
+
+    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
+        """Maps images (B, C, H, W) to the outputs."""
+        return tuple(map(torch.from_numpy, self.run(images.numpy()).values()))
+
+
+def _exported(engine: Type[nn.Module], model: nn.Module, images: Images) -> nn.Module:
+    if model.training:
+        raise ValueError(f'{engine.__name__} runs networks, and trains none')
+    return engine(to_onnx(model, torch.zeros(images.batch, 3, images.height, images.width)))
+
+
+def _compiled(mode: str, model: nn.Module, images: Images) -> nn.Module:
+    return torch.compile(model, dynamic=False, mode=mode)
+
+
+EXPORTED = dict(onnx=OnnxModel, openvino=OpenVinoModel)
+ENGINES: Dict[str, Callable[[nn.Module, Images], nn.Module]] = {
+    **{name: partial(_exported, engine) for name, engine in EXPORTED.items()},
+    'compiled': partial(_compiled, 'default'),
+    'cuda-graphs': partial(_compiled, 'reduce-overhead'),
+    'channels-last': lambda model, images: ChannelsLast(model),
+}

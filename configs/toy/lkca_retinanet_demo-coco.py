@@ -1,5 +1,4 @@
 # A small LKCA-ViT with RetinaNet that learns to find the demo data's objects on a CPU in minutes.
-# Of six networks of equal size, which docs/learning_curves.md compares: 3.49M in the backbone.
 # Data: python tools/dataset_tools/make_demo_data.py coco --size 128 --train 400 --val 100 \
 #     --out data/demo/coco128
 _base_ = [
