@@ -118,12 +118,18 @@ EVERY = (Segmentation, Detection, Classification)
 DAMAGE = {
     'JPEG cut in half': (
         EVERY, lambda data: cut(data.image()), 'the image is damaged or cut short'),
+    'file of 0 bytes': (
+        EVERY, lambda data: data.image().write_bytes(b''), 'the image is empty (0 bytes)'),
     'text named .jpg': (
         EVERY, lambda data: data.image().write_text('text'),
         'the image is in no known image format'),
     'image missing': (
         EVERY[1:], lambda data: data.image().unlink(), 'FileNotFoundError'),
     'grey JPEG': (EVERY, image(lambda: picture(channels=1)), None),
+    'CMYK JPEG': (EVERY, image(lambda: picture().convert('CMYK')), None),
+    'RGBA PNG': (EVERY, image(lambda: picture(channels=4), format='PNG'), None),
+    'palette PNG': (EVERY, image(lambda: picture().convert('P'), format='PNG'), None),
+    'PNG of 16 bits': (EVERY, image(lambda: values(40000, dtype=np.uint16), format='PNG'), None),
     'label of 0 bytes': (
         EVERY[:1], lambda data: data.label().write_bytes(b''), 'the label is empty (0 bytes)'),
     'label with value 151': (
@@ -135,6 +141,8 @@ DAMAGE = {
     'label of another size': (
         EVERY[:1], label(lambda: values(1, HEIGHT + 5)),
         'the label is 53 x 64 values, and the image 48 x 64 pixels'),
+    'label in colours': (
+        EVERY[:1], label(picture), 'the label is 48 x 64 x 3 values, and the image 48 x 64 pixels'),
     'label all 255': (EVERY[:1], label(lambda: values(255)), None),
     'another size than in the JSON': (
         EVERY[1:2], lambda data: data.annotate('val', width=99),

@@ -145,27 +145,6 @@ def test_networks_give_the_outputs_that_are_asked_for(name, outputs):
     assert len(maps) >= 4 if outputs == 'maps' else len(maps) == 1
 
 
-@pytest.mark.parametrize('mode, settings', [
-    ('training', dict(dtype='bfloat16')), ('inference', dict(channels_last=True)),
-    ('inference', dict(compile='default'))])
-def test_settings_reach_the_network(monkeypatch, mode, settings):
-    monkeypatch.setattr(torch, 'compile', partial(torch.compile, backend='eager'))  # quickly
-    seen = []
-
-    def record(module, args, out):
-        seen.append((out.dtype, args[0].is_contiguous(memory_format=torch.channels_last)))
-
-    run = benchmark.prepare('linglo-b0', Images(2, 32, 32, 'vectors'), mode,
-                            benchmark.Settings(**settings))
-    model = getattr(run.args[0], '_orig_mod', run.args[0])
-    assert (model is run.args[0]) != ('compile' in settings)
-    next(part for part in model.modules() if isinstance(part, torch.nn.Conv2d)
-         ).register_forward_hook(record)
-    run()
-    lower = torch.bfloat16 if 'dtype' in settings else torch.float32
-    assert seen[0][0] == lower and ('channels_last' not in settings or seen[0][1])
-
-
 # profile_networks.py
 
 

@@ -23,7 +23,6 @@ from demo_data import (
     SPLITS,
     Recipe,
     SceneRecipe,
-    coco,
     photographs,
     svhn,
     write_ade20k,
@@ -94,19 +93,6 @@ def test_scenes_show_the_labelled_photograph_and_the_right_part(split):
             assert in_part(along, max(height, width), split)
             assert len(np.unique(shift[classes == index], axis=0)) == 1  # an unscaled window
     assert counts == {2, 3, 4, 5}
-
-
-def test_objects_show_their_photograph_in_the_right_part():
-    for number in range(1, 31):
-        scene = coco.draw_picture(
-            SceneRecipe(size=64), 'val', number, place_parts('val', [(192, 192)] * 10))
-        labels = np.full(scene.image.shape[:2], -1)
-        for instance in scene.instances:
-            assert (labels[instance.mask] == -1).all()  # no pixel belongs to two
-            labels[instance.mask] = instance.label
-        assert (scene.image[..., 0] == labels)[labels >= 0].all()
-        assert not np.isin(scene.image[..., 0][labels < 0], labels).any()
-        assert in_part(scene.image[..., 2], 192, 'val')
 
 
 def test_pictures_are_views_of_one_photograph_and_the_right_part(monkeypatch):

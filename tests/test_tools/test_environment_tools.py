@@ -100,19 +100,6 @@ def test_the_pins_of_both_families_serve(check_env):
                 assert pinned or name in ('packaging', 'ftfy', 'regex', 'scipy')
 
 
-@pytest.mark.parametrize('installed, extras, wanted, unwanted', (
-    ({'mmcv': '2.1.0'}, ['seg'], {'mmcv', 'mmengine', 'mmsegmentation'}, {'mmdet', 'pytest'}),
-    ({'mmcv-lite': '2.1.0'}, ['cls', 'seg'], {'mmcv-lite', 'mmpretrain'}, {'mmcv'}),
-    ({'mmcv-lite': '2.1.0'}, ['det'], {'mmcv', 'mmdet'}, {'mmcv-lite'}),
-    ({'onedl-mmengine': '0.10.12'}, ['seg', 'demo'], {'onedl-mmcv', 'onedl-mmsegmentation'},
-     {'mmcv', 'mmengine', 'mmsegmentation'})))
-def test_what_is_wanted_follows_extras_and_family(
-        check_env, monkeypatch, installed, extras, wanted, unwanted):
-    monkeypatch.setattr(check_env, 'installed_version', installed.get)
-    found = set(check_env.read_wanted(extras))
-    assert wanted <= found and not found & unwanted
-
-
 def test_this_environment_is_as_it_should_be(check_env, capsys, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['check_env.py', '--extras', 'seg', 'demo'])
     monkeypatch.setattr(

@@ -15,7 +15,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
-from onnx_files import OnnxFile, Pictures, use_onnx
+from onnx_files import OnnxFile, use_onnx
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
@@ -372,15 +372,6 @@ def test_int8_computes_where_weights_multiply_and_keeps_what_the_file_knows(
     for batch in plain.batches(images):
         wanted, found = (file(batch)[0] for file in (plain, quantized))
         assert 0 < (wanted - found).norm() < 0.3 * wanted.norm() and float(line) < 0.3
-
-
-def test_int8_takes_pictures_as_a_test_does(workspace):
-    model = workspace(LINGLO + FOLDERS)
-    write_pictures()
-    rgb = torch.from_numpy(np.array(Image.open('data/cat/0.png'))).permute(2, 0, 1).float()
-    wanted = (rgb - model.data_preprocessor.mean) / model.data_preprocessor.std
-    found = next(iter(Pictures(Config.fromfile('config.py'), model, Path('data'))))[0]
-    torch.testing.assert_close(found, wanted)
 
 
 def test_what_a_runtime_or_an_exporter_lacks_is_told_in_a_line():

@@ -6,7 +6,7 @@ import socket
 import subprocess
 
 import pytest
-from test_entry_recipes import ROOT
+from test_entry_recipes import ROOT, TASKS
 
 TOY = ROOT / 'configs/toy/lkca_upernet_demo-ade20k.py'
 
@@ -43,6 +43,27 @@ def test_two_processes_train_without_unused_parameters_and_test_as_one(
     shared = re.findall(r'mIoU: ([\d.]+)', out)[-1]
     out = run_tool(ROOT / 'tools/test.py', TOY, 'work/iter_3.pth', *options, cwd=tmp_path)
     assert re.findall(r'mIoU: ([\d.]+)', out)[-1] == shared
+
+
+@pytest.mark.parametrize('recipe, task, iterations', (
+    ('linglo_b0_imagenet', 'imagenet', 2),
+    pytest.param('retinanet_linglo_b0_coco', 'retinanet', 1, marks=pytest.mark.slow)))
+def test_two_processes_share_the_images_of_other_tasks(tmp_path, recipe, task, iterations):
+    """Half as many iterations as one process has, and the validation of all images."""
+    _, write, amount, options, metrics = TASKS[task]
+    write(tmp_path / 'data', amount)
+    options = [option.format(data=tmp_path / 'data') for option in options]
+    options += ['default_hooks.logger.interval=1',
+                f'train_dataloader.batch_size={5 if task == "imagenet" else 2}']
+    for split in ('train', 'val'):
+        options += [f'{split}_dataloader.dataset.data_root={tmp_path / "data"}',
+                    f'{split}_dataloader.num_workers=0',
+                    f'{split}_dataloader.persistent_workers=False']
+    code, out = run_script(
+        'dist_train.sh', ROOT / f'configs/{recipe}.py', 2, '--work-dir', 'work', '--cfg-options',
+        *options, cwd=tmp_path, PORT=free_port(), OMP_NUM_THREADS=1)
+    assert code == 0 and f'[1][{iterations}/{iterations}]' in out, out[-4000:]
+    assert re.search(metrics.replace('2/2', '1/1'), out)
 
 
 @pytest.fixture

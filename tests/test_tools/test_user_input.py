@@ -1,6 +1,7 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """What users bring: no wrong number passes in silence, and a line tells what is wrong."""
 import json
+import runpy
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import torch
 from checks import CheckData, CheckWeights, annotation_faults, head_fault, name_fault, size_fault
 from common import errors_in_a_line, load_weights, override, read_config
 from damage import Detection, Segmentation, picture
-from inspection import Inspection, Summary
+from inspection import Inspection, Sample, Summary
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from PIL import Image
@@ -110,6 +111,15 @@ def test_settings_that_cannot_be_read_are_named(option):
         override(Config(dict(a=[1])), [option])
 
 
+def test_a_slip_in_a_users_transform_is_placed(tmp_path):
+    file = tmp_path / 'my_steps.py'
+    file.write_text("def transform(results):\n    return results['brightness']\n")
+    step = runpy.run_path(str(file))['transform']
+    place = rf'brightness.*transform\(\) of {file}, line 2'
+    with pytest.raises(SystemExit, match=place), errors_in_a_line():
+        step({})
+
+
 def annotate(data, change):
     """Changes the first image, annotation and category of a COCO file."""
     found = json.loads(data.file().read_text())
@@ -163,3 +173,9 @@ def test_what_there_is_of_each_class_is_counted(tmp_path):
     notes = '\n'.join(summary.notes())
     assert '147 of 150 classes never occur: floor, tree' in notes and '25.0% is ignored' in notes
     assert summary.as_dict()['classes']['sky']['amount'] == 3072
+
+
+def test_a_foreground_of_255_is_asked_about():
+    summary = Summary('here', ['background', 'crack'])
+    summary.add(Sample(0, [], None, (2, 4), dict(background=4, ignored=4), {}, 'pixels'))
+    assert 'is 255 the foreground, and should be 1?' in '\n'.join(summary.notes())
