@@ -114,12 +114,12 @@ def test_models_of_others_and_deployed_checkpoints_are_refused(tool, workspace):
 
 
 def scale(backbone):
-    for param in backbone.norms['2'].parameters():
+    for param in backbone.norms['3'].parameters():
         param.data *= 1.001
 
 
 def spoil(backbone):
-    backbone.norms['2'].weight.data[0] = float('nan')
+    backbone.norms['3'].weight.data[0] = float('nan')
 
 
 @pytest.mark.parametrize('mistake, error', [
