@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tarfile
 import venv
 import zipfile
 from email.parser import Parser
@@ -171,13 +170,3 @@ def test_wheel_holds_the_package_alone_and_needs_no_family(tree, tmp_path):
     # An mmengine here would be put over the one of the forks, and mmcv over mmcv-lite.
     plain = [text for text in fields.get_all('Requires-Dist') if 'extra' not in text]
     assert sorted(Requirement(text).name for text in plain) == ['packaging', 'torch']
-
-
-def test_sdist_holds_the_sources(tree, tmp_path):
-    (tree / 'tools' / '__pycache__').mkdir()
-    (tree / 'tools' / '__pycache__' / 'train.cpython-311.pyc').touch()
-    with tarfile.open(build_sdist(tree, tmp_path)) as sdist:
-        names = {name.partition('/')[2] for name in sdist.getnames()}
-    assert {'LICENSE', 'README.md', 'setup.py', 'requirements/runtime.txt'} <= names
-    assert mim_files(tree) <= names
-    assert not [name for name in names if '__pycache__' in name]

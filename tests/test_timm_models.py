@@ -18,17 +18,9 @@ from mmvisionmix.models import switch_to_deploy
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = timm_models.NAMES
 FAMILIES = ('dualformer_t', 'linglo_b0', 'lkca_0p5m', 'mcganet_base')
-CONFIGS = {
-    **{f'dualformer_{arch}': f'dualformer/dualformer-{arch}_8xb128-300e_in1k'
-       for arch in ('t', 'xs', 's', 'b')},
-    **{f'linglo_{arch}': f'linglo/linglo-{arch}_8xb128-300e_in1k' for arch in ('b0', 'b1', 'b2')},
-    'linglo_wo_ch': 'linglo/linglo-wo-ch_8xb128-100e_in1k',
-    'mcganet_base': 'mcganet/mcganet_8xb128-300e_in1k',
-    **{f'lkca_{name}': f'lkca/lkca-{name.replace("p", ".")}_1xb128-100e_cifar10'
-       for name in ('0p5m', '1m', '2m', '2p69m', '4m', '8m')},
-    'lkca_t': 'lkca/lkca-1m_1xb128-100e_cifar10',
-    'lkca_l': 'lkca/lkca-l_1xb128-100e_tiny-imagenet',
-}
+CONFIGS = dict(zip(FAMILIES, (
+    'dualformer/dualformer-t_8xb128-300e_in1k', 'linglo/linglo-b0_8xb128-300e_in1k',
+    'lkca/lkca-0.5m_1xb128-100e_cifar10', 'mcganet/mcganet_8xb128-300e_in1k')))
 families = pytest.mark.parametrize('name', FAMILIES)
 
 
@@ -59,16 +51,6 @@ def test_every_arch_of_every_backbone_is_registered_and_none_as_pretrained():
     assert not set(NAMES) & set(timm.list_models(pretrained=True))
     with pytest.raises(RuntimeError, match='No pretrained weights exist for linglo_b0'):
         timm.create_model('linglo_b0', pretrained=True)
-
-
-@pytest.mark.parametrize('name', CONFIGS)
-def test_there_are_as_many_parameters_as_in_the_config(name, monkeypatch):
-    monkeypatch.setattr(timm_models, '_initialise_silently', lambda backbone: None)
-    monkeypatch.setattr(timm_models, '_initialise', lambda layer: None)
-    with torch.device('meta'):
-        counts = [sum(param.numel() for param in model.parameters())
-                  for model in (create(name), classifier_of(name))]
-    assert counts[0] == counts[1] > 0
 
 
 @families
@@ -102,8 +84,7 @@ def test_features_are_as_feature_info_says(name):
     model = create(name, in_chans=1)
     depth = len(model.feature_info)
     x = images(channels=1)
-    for indices, stages in ((None, None), ((1, 3), [1, 3]), ((-1, 0), [depth - 1, 0]),
-                            (2, [depth - 2, depth - 1])):
+    for indices, stages in ((None, None), ((-1, 0), [depth - 1, 0]), (2, [depth - 2, depth - 1])):
         options = {} if indices is None else dict(out_indices=indices)
         features = create(name, features_only=True, in_chans=1, **options)
         info = features.feature_info
@@ -139,10 +120,6 @@ def test_heads_follow_timm(name):
     assert torch.allclose(model.get_classifier()(features), model(x))
     model.reset_classifier(0)
     assert torch.equal(model(x), features)
-    model.reset_classifier(3, 'max')
-    pooled = model.head.norm(maps.amax((2, 3), keepdim=True)).flatten(1)
-    assert torch.allclose(model(x), model.head.fc(model.head.pre_logits(pooled)))
-    assert model.num_classes == 3
     model.reset_classifier(0, '')
     assert model(x).shape == (2, model.head_hidden_size, *maps.shape[2:])
 

@@ -34,13 +34,6 @@ def test_pages_load_nothing_from_elsewhere(site):
         assert not re.findall(r'(?:src|stylesheet" href)="(?:https?:)?//', page.read_text())
 
 
-def test_files_outside_the_pages_are_in_the_site_unchanged(site):
-    files = [file for file in (site / 'repository').rglob('*.*') if file.suffix != '.html']
-    assert files
-    for file in files:
-        assert file.read_bytes() == (ROOT / file.relative_to(site / 'repository')).read_bytes()
-
-
 @pytest.mark.parametrize('package', PACKAGES)
 def test_everything_public_is_in_the_api_reference(site, package):
     listed = {place for page in site.glob('api/*.html')

@@ -52,14 +52,6 @@ def test_without_a_checkpoint_it_starts_from_scratch_and_says_so_once(messages):
     assert backbone.get_parameter(KEY).std().item() == pytest.approx(0.02, rel=0.1)
 
 
-def test_weights_are_loaded_and_what_the_checkpoint_lacks_is_initialised(classifier):
-    backbone = LinGlo(TINY, init_cfg=pretrained(str(classifier)))
-    backbone.init_weights()
-    state = backbone.state_dict()
-    assert (state[KEY] == 0.5).all() and (state['norms.3.weight'] == 0.5).all()
-    assert (state['norms.0.weight'] == 1).all()
-
-
 def test_other_initialisations_come_first(classifier):
     constant = dict(type='Constant', layer=['Linear', 'LayerNorm'], val=3.)
     backbone = LinGlo(TINY, init_cfg=[constant, pretrained(str(classifier))])

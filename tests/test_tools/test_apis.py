@@ -15,7 +15,7 @@ from mmengine.hub import get_config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import save_checkpoint
-from mmpretrain import ImageClassificationInferencer, ModelHub, get_model
+from mmpretrain import ImageClassificationInferencer, get_model
 from mmseg.apis import MMSegInferencer, init_model
 from mmseg.apis import inference_model as inference_segmentor
 from torch import nn
@@ -158,15 +158,6 @@ def test_classification_interfaces_predict_what_the_network_does(tmp_path, name,
         assert out['pred_score'] == pytest.approx(float(expected[label]), rel=1e-3)
 
 
-def test_detector_is_rebuilt_from_its_checkpoint_alone(tmp_path):
-    model, cfg = build('retinanet_linglo_b0_coco')
-    randomise(model, 0.05)
-    weights = save(model, cfg, tmp_path / 'model.pth', classes=('one', ))
-    other = DetInferencer(weights=weights, device='cpu').model.state_dict()
-    assert other.keys() == model.state_dict().keys()
-    assert all(torch.equal(other[key], value) for key, value in model.state_dict().items())
-
-
 @pytest.mark.parametrize('name', (
     'lkca/lkca-2.69m_1xb128-100e_cifar10', 'mcganet/mcganet_retinanet_8xb2-1x_coco',
     'linglo/linglo-b0_fpn_4xb8-40k_ade20k-512x512'))
@@ -180,15 +171,3 @@ def test_hub_gives_the_config_and_the_codebase_builds_it(name):
     model = make(cfg)
     assert not model.training
     assert f'mmvisionmix.{type(model.backbone).__name__}' == cfg.model.backbone.type
-
-
-def test_classifiers_are_known_by_name_once_mmpretrain_is_given_the_index(monkeypatch):
-    monkeypatch.setattr(ModelHub, '_models_dict', {})
-    monkeypatch.setattr(ModelHub, '_ModelHub__mmpretrain_registered', True)  # reading it is slow
-    name = 'linglo-b0_8xb128-300e_in1k'
-    with pytest.raises(ValueError, match=f'Failed to find model "{name}"'):
-        get_model(name)
-    ModelHub.register_model_index(ROOT / 'model-index.yml', config_prefix=ROOT)
-    model = get_model(name)
-    assert Path(model._metainfo.config.filename).samefile(config_file(f'linglo/{name}'))
-    assert type(model.backbone).__name__ == 'LinGlo'

@@ -5,9 +5,6 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
-from mmengine.runner import Runner
 
 from demo_data import (
     Recipe,
@@ -142,27 +139,3 @@ def test_classifiers_of_small_images_train(run_tool, tmp_path, data, network, wr
         '--work-dir', 'work', '--cfg-options', *options, cwd=tmp_path)
     assert re.search(r'Epoch\(val\) \[1\]\[1/1\]    accuracy/top1: [\d.]+', out)
     assert (tmp_path / 'work/epoch_1.pth').exists()
-
-
-def test_images_of_the_longer_schedule_are_of_many_sizes(tmp_path):
-    """Shorter sides go from 640 to 800; a batch is padded to its largest image."""
-    cfg = Config.fromfile(ROOT / 'configs/dualformer/dualformer-xs_mask-rcnn_8xb2-ms-3x_coco.py')
-    write_coco(tmp_path, SCENES)
-    loader = cfg.train_dataloader
-    loader.update(num_workers=0, persistent_workers=False)
-    loader.dataset.data_root = str(tmp_path)
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        loader = Runner.build_dataloader(loader, seed=0)
-        preprocess = MODELS.build(cfg.model.data_preprocessor)
-    shorter = set()
-    for _ in range(4):
-        for batch in loader:
-            shapes = [sample.img_shape for sample in batch['data_samples']]
-            shorter.update(map(min, shapes))
-            assert max(map(max, shapes)) <= 1333
-            images = preprocess(batch, training=True)['inputs']
-            assert len(images) == 2
-            for axis in range(2):
-                largest = max(shape[axis] for shape in shapes)
-                assert images.shape[2 + axis] == -(-largest // 32) * 32
-    assert shorter <= set(range(640, 801)) and len(shorter) > 2

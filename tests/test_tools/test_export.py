@@ -15,7 +15,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
-from onnx_files import OnnxFile, Pictures, use_onnx
+from onnx_files import OnnxFile, use_onnx
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
@@ -235,7 +235,6 @@ LINGLO = config(CLASSIFIER, 'LinGlo')
     (STOCK, (), 'ImageClassifier has no backbone of mmvisionmix; its backbone is LeNet5'),
     (config(CLASSIFIER, 'LinGlo', 'mean=None'), ('--normalize', ), 'nothing to normalise by'),
     (LINGLO, ('--resize', ), 'this is a classifier'),
-    (LINGLO, ('--out', 'config.py/out.onnx'), "error: .*'config.py'"),
     (config(CLASSIFIER, 'LKCAViT'), ('--opset', '9'),
      r"error: torch \S+ cannot write this model as ONNX, opset 9: .*'aten::flip'.* Try another "
      r'--format or --opset, .*impl=auto, or literal\).*--backbone\. Nothing is written\.'),
@@ -259,13 +258,6 @@ def test_names_what_is_missing_or_folded_already(workspace, monkeypatch):
     torch.save(dict(state_dict=model.state_dict()), 'trained.pth')
     with pytest.raises(SystemExit, match='these weights are of a deployed model'):
         run()
-    for wrong in (('--size', '0x32'), ('--batch', '0')):
-        with pytest.raises(SystemExit, match='2'):
-            run(*wrong)
-    for name in ('config.py', 'trained.pth'):
-        Path(name).unlink()
-        with pytest.raises(SystemExit, match=f'{name}.* does not exist|No such file.*{name}'):
-            run()
 
 
 def test_files_that_would_be_wrong_are_not_written(workspace, monkeypatch):
@@ -335,7 +327,7 @@ def test_files_have_the_metric_of_their_models(workspace, run_tool, text, argume
 def test_files_that_do_not_fit_a_config_are_refused(workspace, run_tool):
     """Each for its reason, and with what helps."""
     other = workspace(config(CLASSIFIER, 'LinGlo', PREPROCESSOR.replace('120', '121')))
-    model = workspace(config(CLASSIFIER, 'LinGlo') + FOLDERS)
+    model = workspace(LINGLO + FOLDERS)
     write_pictures()
     run('--size', '32x64', '--dynamic-batch')
     for wrong, message in (
@@ -352,18 +344,6 @@ def test_files_that_do_not_fit_a_config_are_refused(workspace, run_tool):
     Path('data/cat').rename('data/zebra')
     assert ("'dog' is class 0 of the data set data/, and class 1 of out.onnx"
             ) in run_tool(*tool, cwd=Path.cwd(), fails=True)
-    assert '--deploy and --allow-missing are for checkpoints' in run_tool(
-        *tool, '--deploy', cwd=Path.cwd(), fails=True)
-    run('--size', '32x32', '--backbone', out='maps.onnx')
-    with pytest.raises(ValueError, match='maps.onnx gives map0, and the config has a classifier'):
-        use_onnx(model, 'maps.onnx')
-    with pytest.raises(ValueError, match='its is not of .*export.py; one of mmdeploy is tested by'):
-        OnnxFile(to_onnx(nn.Conv2d(3, 2, 1), torch.ones(1, 3, 4, 4)), 'its')
-    workspace(config(CLASSIFIER, 'MCGANet'))
-    run('--size', '32x32', '--dynamic-size', out='many.onnx')
-    file = OnnxFile(Path('many.onnx').read_bytes(), 'many.onnx')
-    with pytest.raises(ValueError, match='multiples of 32, and .*: export with --size 32x48'):
-        file.batches(torch.ones(1, 3, 32, 48))
 
 
 @pytest.mark.parametrize('text, arguments', [
@@ -386,44 +366,12 @@ def test_int8_computes_where_weights_multiply_and_keeps_what_the_file_knows(
     for node in graph.node:
         if node.op_type in ('Softmax', 'LayerNormalization', 'BatchNormalization', 'Erf'):
             assert made[node.input[0]] != 'QuantizeLinear'
-    stored = {tensor.name: tensor.data_type for tensor in graph.initializer}
-    weights = [made.get(node.input[1]) for node in graph.node if node.op_type == 'Conv']
-    assert set(weights) == {'DequantizeLinear'} and onnx.TensorProto.INT8 in stored.values()
+        assert node.op_type != 'Conv' or made.get(node.input[1]) == 'DequantizeLinear'
+    assert onnx.TensorProto.INT8 in [tensor.data_type for tensor in graph.initializer]
     images = torch.randn(4, 3, 32, 32)
     for batch in plain.batches(images):
         wanted, found = (file(batch)[0] for file in (plain, quantized))
         assert 0 < (wanted - found).norm() < 0.3 * wanted.norm() and float(line) < 0.3
-
-
-def test_pictures_are_prepared_as_for_a_test(workspace):
-    """Of pipelines that load nothing, which data sets in one file have, as RGB."""
-    model = workspace(config(CLASSIFIER, 'LinGlo') + FOLDERS)
-    write_pictures()
-    cfg = Config.fromfile('config.py')
-    rgb = torch.from_numpy(np.array(Image.open('data/cat/0.png'))).permute(2, 0, 1).float()
-    wanted = (rgb - model.data_preprocessor.mean) / model.data_preprocessor.std
-    torch.testing.assert_close(next(iter(Pictures(cfg, model, Path('data'))))[0], wanted)
-    del cfg.test_dataloader.dataset.pipeline[0]
-    model.data_preprocessor.to_rgb = False
-    assert_close(next(iter(Pictures(cfg, model, Path('data')))), [wanted])
-    Path('none').mkdir()
-    for folder, message in (('none', 'none has no pictures, of .bmp'), ('data', 'no test_datalo')):
-        with pytest.raises(SystemExit, match=message):
-            run('--int8', folder, '--size', '32x32')
-        Path('config.py').write_text(config(CLASSIFIER, 'LinGlo'))
-    with pytest.raises(SystemExit, match='2'):
-        run('--int8', 'data', '--opset', '11')
-
-
-class Calling(nn.Module):
-    """Images through any function."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, images):
-        return self.function(images)
 
 
 def test_what_a_runtime_or_an_exporter_lacks_is_told_in_a_line():
@@ -432,13 +380,8 @@ def test_what_a_runtime_or_an_exporter_lacks_is_told_in_a_line():
         OnnxModel(to_onnx(nn.Conv2d(3, 2, 1).double(), images.double()))
     with pytest.raises(ExportError, match=r'cannot run the ONNX file on images \(2, 3, 4, 4\): '):
         OnnxModel(to_onnx(nn.Conv2d(3, 2, 1), images))(images.repeat(2, 1, 1, 1))
-    with pytest.raises(ExportError, match='as TorchScript: Tracer cannot infer type'):
-        to_torchscript(Calling(lambda x: dict(one=x, other=1)), images)
-    with pytest.raises(ExportError, match=r'ONNX, opset 17: [^\n]*adaptive_avg_pool[^\n]*[^.]$'):
-        to_onnx(Calling(lambda x: F.adaptive_avg_pool2d(x, 3)), images)
-    failing = torch.jit.trace(nn.Conv2d(3, 2, 1), images)
-    with pytest.raises(ExportError, match=r'the file fails on images 1x7x4x4: RuntimeError: \S+'):
-        export.compare(failing, [torch.ones(1, 7, 4, 4)], [()], 1e-4)
+    with pytest.raises(ExportError, match=r'cannot write this model as TorchScript: [^\n]+'):
+        to_torchscript(nn.Conv2d(7, 2, 1), images)
 
 
 @pytest.mark.parametrize('size, bins', [((7, 5), 3), ((32, 32), (6, 2)), ((2, 3), 4)])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from checks import CheckData, CheckWeights, annotation_faults, head_fault, name_fault, size_fault
 from common import errors_in_a_line, load_weights, override, read_config
-from damage import ROOT, Detection, Segmentation, picture, values
+from damage import Detection, Segmentation, picture
 from inspection import Inspection, Sample, Summary
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
@@ -96,7 +96,6 @@ def test_errors_that_users_meet_are_put_into_words(tmp_path, fail, line):
 
 @pytest.mark.parametrize('old, option, new', (
     ('data/', 'a=my data/x', 'my data/x'), ('data/', 'a=x,[1]/(y)', 'x,[1]/(y)'),
-    (None, 'a=my data', 'my data'), ('data/', 'a="my data"', 'my data'),
     ('dynamic', 'a=512.', 512.), ('x', 'a=None', None), ('mIoU', 'a=[mIoU,x]', ['mIoU', 'x']),
     (1, 'a=1,2', [1, 2]), ([1, 2], 'a=[(3, 4), x]', [(3, 4), 'x']),
     ([dict(b=1)], 'a.0.b=5', [dict(b=5)])))
@@ -112,16 +111,12 @@ def test_settings_that_cannot_be_read_are_named(option):
         override(Config(dict(a=[1])), [option])
 
 
-@pytest.mark.parametrize('in_worker', (False, True))
-def test_a_slip_in_a_users_transform_is_placed(tmp_path, in_worker):
+def test_a_slip_in_a_users_transform_is_placed(tmp_path):
     file = tmp_path / 'my_steps.py'
     file.write_text("def transform(results):\n    return results['brightness']\n")
     step = runpy.run_path(str(file))['transform']
     place = rf'brightness.*transform\(\) of {file}, line 2'
     with pytest.raises(SystemExit, match=place), errors_in_a_line():
-        if in_worker:
-            raise RuntimeError('Caught KeyError in DataLoader worker process 0.\nTraceback:\n'
-                               f'  File "{file}", line 2, in transform\nKeyError: brightness')
         step({})
 
 
@@ -134,21 +129,17 @@ def annotate(data, change):
 
 @pytest.mark.parametrize('change, message', (
     (lambda image, box, kind: box.pop('area'), 'annotation 1 (image 0, 0.jpg) lacks area'),
-    (lambda image, box, kind: box.update(bbox=[1, 2, None, 3]), 'has bbox [1, 2, null, 3]'),
     (lambda image, box, kind: box.update(category_id='1'), "has category_id '1'"),
     (lambda image, box, kind: box.update(image_id=9), 'is of an image that the file does not list'),
     (lambda image, box, kind: box.update(id=2), 'has an id that is not its own'),
     (lambda image, box, kind: box.update(bbox=[1, 2, -3, 4]), 'has bbox [1, 2, -3, 4], which'),
     (lambda image, box, kind: image.update(id=1), 'images 0.jpg and 1.jpg share the id 1'),
-    (lambda image, box, kind: box.update(segmentation=[]), 'has segmentation []'),
-    (lambda image, box, kind: image.update(width='64'), 'image 0 (0.jpg) has width "64"'),
     (lambda image, box, kind: image.pop('file_name'), 'image 0 (None) lacks file_name')))
 def test_annotations_by_hand_are_told_apart(tmp_path, change, message):
     data = Detection(tmp_path)
     annotate(data, change)
-    masks = 'segmentation' in message
     dataset = dict(data_root=str(tmp_path), ann_file='annotations/instances_val2017.json',
-                   pipeline=[dict(type='LoadAnnotations', with_mask=masks)])
+                   pipeline=[dict(type='LoadAnnotations', with_bbox=True)])
     line, = annotation_faults(dict(loader=dict(dataset=dataset)), ['loader'])
     assert line.startswith(str(data.file())) and message in line
 
@@ -170,57 +161,21 @@ def test_images_that_exif_turns_are_named(tmp_path):
     assert 'as its EXIF data turn it' in Inspection(data.build(), {})[0].fault
 
 
-def summarise(data, model):
-    inspection = Inspection(data.build(), model)
+def test_what_there_is_of_each_class_is_counted(tmp_path):
+    data = Segmentation(tmp_path)  # labels of 0 to 3, of which 0 is ignored
+    inspection = Inspection(data.build(), data.config().model)
     summary = Summary('here', inspection.names)
     for index in range(len(inspection)):
         summary.add(inspection[index])
-    return summary
-
-
-def test_what_there_is_of_each_class_is_counted(tmp_path):
-    data = Segmentation(tmp_path)  # labels of 0 to 3, of which 0 is ignored
-    summary = summarise(data, data.config().model)
     assert summary.amounts == {'ignored': 3072, 'wall': 3072, 'building': 3072, 'sky': 3072}
     assert [name for name, images, *_ in summary.rows() if images == '1'] == [
         'wall', 'building', 'sky', 'ignored']
     notes = '\n'.join(summary.notes())
     assert '147 of 150 classes never occur: floor, tree' in notes and '25.0% is ignored' in notes
-    assert json.loads(json.dumps(summary.as_dict()))['classes']['sky']['amount'] == 3072
-
-
-def test_classes_of_one_name_and_those_that_are_ignored_are_counted_apart():
-    found = Inspection(Named(['road', 'road', 'tree']), dict(decode_head=dict(ignore_index=2)))
-    assert found.count(dict(gt_seg_map=np.array([[0, 1, 1, 2]]))) == {
-        'road (0)': 1, 'road (1)': 2, 'ignored': 1}
+    assert summary.as_dict()['classes']['sky']['amount'] == 3072
 
 
 def test_a_foreground_of_255_is_asked_about():
     summary = Summary('here', ['background', 'crack'])
     summary.add(Sample(0, [], None, (2, 4), dict(background=4, ignored=4), {}, 'pixels'))
     assert 'is 255 the foreground, and should be 1?' in '\n'.join(summary.notes())
-
-
-@pytest.mark.parametrize('label, fault', (
-    (values(0.5, dtype=np.float32), 'such as 0.5'), (values(257, dtype=np.uint16), 'such as 257'),
-    (values(2.0, dtype=np.float32), None)))
-def test_labels_that_8_bits_do_not_hold_are_told(tmp_path, label, fault):
-    data = Segmentation(tmp_path)
-    label.save(tmp_path / 'label.tif')
-    (tmp_path / 'label.tif').rename(data.label())
-    found = Inspection(data.build(), data.config().model)[0].fault
-    assert fault in found if fault else found is None
-
-
-def test_a_picture_of_181_megapixels_is_sound(tmp_path):
-    data = Detection(tmp_path)
-    Image.new('L', (13500, 13400), 90).save(data.image(), quality=30)
-    annotate(data, lambda image, box, kind: image.update(width=13500, height=13400))
-    assert Inspection(data.build(), {})[0].fault is None
-
-
-def test_a_folder_that_cannot_be_written_is_named(run_tool, tmp_path):
-    out = run_tool(ROOT / 'tools/train.py', ROOT / 'configs/upernet_lkca_s_ade20k.py', '--work-dir',
-                   '/proc/x', '--cfg-options', 'train_dataloader=None', 'val_dataloader=None',
-                   cwd=tmp_path, fails=True)
-    assert 'error: cannot write into the folder for logs and checkpoints, /proc/x' in out
