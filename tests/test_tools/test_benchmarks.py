@@ -124,6 +124,28 @@ def test_forms_of_networks_differ_in_what_their_names_say():
     assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in peer.modules())
 
 
+@pytest.mark.parametrize('engine', networks.ENGINES)
+@pytest.mark.parametrize('name', ['mcganet-base', 'timm:resnet18'])
+def test_engines_compute_the_same(name, engine, monkeypatch):
+    if engine == 'openvino':
+        pytest.importorskip('openvino', reason='needs OpenVINO: pip install openvino')
+    monkeypatch.setattr(torch, 'compile', partial(torch.compile, backend='eager'))  # quickly
+    images = Images(2, 32, 64, 'maps')
+    run = benchmark.prepare(f'{name}@{engine}', images, 'inference', benchmark.Settings())
+    plain = benchmark.prepare(name, images, 'inference', benchmark.Settings())
+    wanted = benchmark.infer(plain.args[0], *run.args[1:])
+    torch.testing.assert_close(list(run()), list(wanted), rtol=1e-3, atol=1e-4)
+    kind = type(run.args[0]).__name__
+    assert kind == {'onnx': 'OnnxModel', 'openvino': 'OpenVinoModel',
+                    'channels-last': 'ChannelsLast'}.get(engine, 'OptimizedModule')
+    if engine in networks.EXPORTED:
+        with pytest.raises(ValueError, match='trains none'):
+            networks.build(f'{name}@{engine}', images, training=True)
+        with pytest.raises(ValueError, match='in float32'):
+            benchmark.prepare(f'{name}@{engine}', images, 'inference',
+                              benchmark.Settings(dtype='bfloat16'))
+
+
 @pytest.mark.parametrize('name, message', [
     ('linglo', 'error: no network linglo; there are dualformer-t, dualf'),
     ('linglo-b0@fast', 'error: linglo-b0 has no form fast; there are plain, literal, k-means'),
