@@ -8,6 +8,8 @@ from small_backbones import BACKBONES, assert_differ, assert_same, build, gradie
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmvisionmix.models import MCGANet
+
 PATCHES = dict(encoding=None, patch_sizes=(4, 2, 2, 2))
 WITHOUT_C = dict(PATCHES, absolute_pos=True, img_size=64)
 OPTIONS = dict(
@@ -144,3 +146,10 @@ def test_forms_reach_every_attention_and_encoding(impl, form):
         forms = [module.impl for module in build(name, impl='literal').modules()
                  if hasattr(module, 'impl')]
         assert forms and set(forms) == {'literal'}
+
+
+def test_queries_of_mcganet_start_as_wide_as_their_input():
+    model = MCGANet()
+    model.init_weights()
+    for conv in model.stages[1].blocks[0].mixer.convs:
+        assert 0.7 < conv(torch.randn(2, 64, 16, 16)).std() < 1.3

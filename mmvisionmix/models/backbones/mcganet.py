@@ -67,7 +67,8 @@ class MCGANet(PyramidBackbone):
         norm_eval (bool): See :class:`BaseBackbone`; encodings have batch norms. Defaults to False.
         with_cp (bool): See :class:`BaseBackbone`. Defaults to False.
         init_cfg (dict | list[dict], optional): See :class:`BaseBackbone`. Defaults to truncated
-            normal linear layers and convolutions with a standard deviation of 0.02.
+            normal linear layers with a standard deviation of 0.02, and convolutions that keep that
+            of their input: no batch norm scales their outputs, which are the queries.
 
     Raises:
         ValueError: If an option is none of those above, or has not one value per stage.
@@ -87,7 +88,7 @@ class MCGANet(PyramidBackbone):
     }
     default_init_cfg = [
         dict(type='TruncNormal', layer='Linear', std=0.02),
-        dict(type='TruncNormal', layer='Conv2d', std=0.02)
+        dict(type='Kaiming', layer='Conv2d', mode='fan_in', nonlinearity='linear')
     ]
     pretraining_config = 'configs/mcganet/mcganet_8xb128-300e_in1k'
     family = 'mcganet'
