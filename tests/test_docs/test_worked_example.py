@@ -108,7 +108,7 @@ def test_example_gets_counts_export_panels_and_timm(clone):
 def test_example_passes_the_tests_of_every_backbone(clone):
     out = run(clone, '-m', 'pytest', 'tests/test_models/test_backbones.py', '-k', 'CrossNet',
               '-q', '-p', 'no:cacheprovider')
-    assert int(re.search(r'(\d+) passed', out).group(1)) > 20
+    assert int(re.search(r'(\d+) passed', out).group(1)) >= 20
 
 
 def test_example_keeps_the_style(clone):
