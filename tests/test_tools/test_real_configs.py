@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from inspection import Inspection
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
 from mmpretrain.datasets.categories import CIFAR10_CATEGORIES
 from PIL import Image
 
@@ -13,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(0)
 CELL = """<annotation><size><width>64</width><height>48</height><depth>3</depth></size><object>
 <name>RBC</name><bndbox><xmin>9</xmin><ymin>9</ymin><xmax>30</xmax><ymax>31</ymax></bndbox>
-</object></annotation>"""
+</object><object><name>RBC</name><bndbox>
+<xmin>40</xmin><ymin>9</ymin><xmax>40</xmax><ymax>9</ymax></bndbox></object></annotation>"""
 
 
 def save(path, values=None, size=(48, 64, 3)):
@@ -97,3 +101,15 @@ def test_training_evaluates(run_tool, tmp_path, case, tools):
         'val_dataloader.num_workers=0', 'val_dataloader.persistent_workers=False', *options,
         cwd=tmp_path)
     assert re.search(rf'\(val\) .*{metrics}', out)
+    assert not re.search('loss.*: (inf|nan)', out)
+
+
+def test_empty_boxes_that_train_are_found(tmp_path):
+    write_bccd(tmp_path)
+    cfg = Config.fromfile(ROOT / 'configs/real/mcganet_retinanet_1xb4-1000_bccd-240x320.py')
+    init_default_scope('mmdet')
+    dataset = {**cfg.train_dataloader.dataset, 'data_root': str(tmp_path / 'bccd/BCCD')}
+    assert Inspection(DATASETS.build(dataset), cfg.model)[0].fault is None
+    del dataset['filter_cfg']
+    found = Inspection(DATASETS.build(dataset), cfg.model)[0].fault
+    assert found.startswith('the box from (39, 8) to (39, 8) is empty')

@@ -125,6 +125,11 @@ class Inspection(Dataset):
                 return f'the class of the image is {label}, and should be 0 to {self.classes - 1}'
         if 'reduce_zero_label' in loaded and 'gt_seg_map' in loaded:  # mmsegmentation's
             return self.find_fault_of_map(loaded, size)
+        for box in () if getattr(self.dataset, 'test_mode', False) else loaded.get('instances', ()):
+            left, top, right, bottom = box['bbox']
+            if not box.get('ignore_flag') and not (left < right and top < bottom):
+                return (f'the box from ({left}, {top}) to ({right}, {bottom}) is empty, which '
+                        'makes losses infinite; filter_cfg=dict(bbox_min_size=1) ignores it')
         return None
 
     def find_fault_of_map(self, sample: dict, size: Sequence[int]) -> Optional[str]:
