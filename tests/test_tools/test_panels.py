@@ -159,6 +159,15 @@ def test_draws_features_of_all_backbones_and_of_peers(tmp_path, capsys, what, sh
         assert np.asarray(picture.convert('RGB')).std() > 10
 
 
+@pytest.mark.parametrize('names, shown', [
+    (['lkca_fpn_a\niter_1', 'vit_fpn_a\niter_1'], ['lkca', 'vit']),
+    (['lkca_a\niter_1', 'lkca_a\niter_2'], ['lkca_a\niter_1', 'lkca_a\niter_2']),
+    (['lkca_a', 'lkca_a'], ['lkca_a', 'lkca_a']), (['lkca_a'], ['lkca_a'])])
+def test_names_are_drawn_without_what_all_end_in(names, shown):
+    subjects = [feature_panels.Subject(name, None, None, None) for name in names]
+    assert [subject.name for subject in feature_panels.distinct(subjects)] == shown
+
+
 def test_fields_are_those_of_the_checkpoint():
     args = feature_panels.parse_args([
         'linglo.py=linglo.pth', '--image', 'photo.png', '--size', '32', '32', '--samples', '2'])

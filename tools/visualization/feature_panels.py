@@ -18,7 +18,9 @@ a checkpoint weights are random. What is drawn:
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from os.path import commonprefix
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -153,6 +155,15 @@ def short(name: str) -> str:
     return name.replace('_', '\n', 1) if len(name) > 16 and '\n' not in name else name
 
 
+def distinct(subjects: Sequence[Subject]) -> List[Subject]:
+    """The networks, named without what all their names end in."""
+    names = [subject.name for subject in subjects]
+    same = commonprefix([name[::-1] for name in names])[::-1]
+    part = re.search(r'[_\n]', same) if len(set(names)) > 1 else None
+    end = len(same) - part.start() if part else 0
+    return [subject._replace(name=subject.name[:len(subject.name) - end]) for subject in subjects]
+
+
 def draw_spectra(subjects: Sequence[Subject]) -> Figure:
     """One plot per network, with a line for each of its maps, darker the earlier it is."""
     figure = Figure(figsize=(2.6 * len(subjects) + 0.8, 2.9), layout='constrained')
@@ -188,7 +199,7 @@ def colormap_of_depth() -> ScalarMappable:
 
 def picture_of(args: argparse.Namespace) -> Tuple[Figure, str]:
     """Draws what the command line asks for; returns it and what was found in short."""
-    subjects = [load(network, args) for network in args.networks]
+    subjects = distinct([load(network, args) for network in args.networks])
     if args.what == 'fourier':
         return draw_spectra(subjects), 'Fourier amplitudes'
     make = field_sheet if args.what == 'erf' else similarity_sheet
