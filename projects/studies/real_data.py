@@ -204,7 +204,7 @@ def draw() -> Figure:
             ours = 'mmvisionmix' in Config.fromfile(config_path(config)).model.backbone.type
             for run in runs:
                 steps, values = zip(*run['validation'][key])
-                ax.plot(steps, [scale * value for value in values], '-' if ours else '--',
+                ax.plot(steps, [scale * value for value in values], '.-' if ours else '.--',
                         label=label(config, name) if run is runs[0] else None)
         ax.set_title(study.title, fontsize=10)
         ax.set_xlabel('epochs' if max(steps) < 300 else 'iterations')
