@@ -55,7 +55,7 @@ STUDIES_BY_NAME = {
     'cifar10': Study('_1xb128-100e_cifar10-images', 'CIFAR-10', (32, 32),
                      {'accuracy/top1': ('top-1', 1)}),
     'camvid': Study('_1xb4-1500_camvid-240x320', 'CamVid', (360, 480),
-                    {'mIoU': ('mIoU', 1), 'aAcc': ('pixels right', 1)}),
+                    {'mIoU': ('mIoU', 1), 'aAcc': ('aAcc', 1)}),
     'nuclei': Study('_mask-rcnn_1xb4-1000_nuclei-256x256', 'Nuclei', (256, 256),
                     {'coco/segm_mAP': ('mask AP', 100), 'coco/bbox_mAP': ('box AP', 100)}),
     'bccd': Study('_retinanet_1xb4-1000_bccd-240x320', 'BCCD', (240, 320),

@@ -26,8 +26,8 @@ from common import table  # noqa: E402  beside this folder
 PUBLISHED = Path(__file__).resolve().parent / 'published'
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'model_zoo.md'
 HEADER = ('config', 'parameters', 'paper', 'error', 'MACs', 'paper', 'error')
-DEPLOYED_HEADER = (
-    'config', 'parameters', 'deployed', 'paper', 'error', 'MACs', 'deployed', 'paper', 'error')
+FOLDED_HEADER = (
+    'config', 'parameters', 'folded', 'paper', 'error', 'MACs', 'folded', 'paper', 'error')
 
 
 class Row(NamedTuple):
@@ -146,7 +146,7 @@ def render(paper: dict, counted: Dict[str, List[Line]]) -> str:
     """Writes a paper's tables in Markdown."""
     parts = [f'## {paper["title"]}']
     for part in paper['tables']:
-        lines = table(DEPLOYED_HEADER if part.get('deployed') else HEADER,
+        lines = table(FOLDED_HEADER if part.get('deployed') else HEADER,
                       [line.cells for line in counted[part['title']]])
         parts += [f'### {part["title"]}', part['note'].strip(), lines]
     return '\n\n'.join(parts)
