@@ -14,7 +14,7 @@ from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmvisionmix.datasets.availability import type_name
+from mmvisionmix.datasets.availability import leaf_datasets, type_name
 from mmvisionmix.models import BaseBackbone
 from mmvisionmix.models.layers import Foldable
 from mmvisionmix.models.utils import image_channels
@@ -68,7 +68,7 @@ def count_complexity(cfg: Config,
         The counts. Configs that differ in their schedule only are counted once.
 
     Raises:
-        ValueError: If ``counting`` is unknown, or neither ``size`` nor the config gives a size.
+        ValueError: If ``counting`` is unknown, nothing gives a size, or the detector is a cascade.
     """
     if counting not in COUNTINGS:
         raise ValueError(f'counting must be one of {COUNTINGS}, got {counting!r}')
@@ -96,10 +96,10 @@ def image_size(cfg: Config) -> Tuple[int, int]:
     """
     if cfg.default_scope == 'mmdet':
         return DETECTION_SIZE
-    steps = cfg.train_dataloader.dataset.pipeline
+    steps = next(leaf_datasets(cfg.train_dataloader.dataset)).get('pipeline') or []
     for step in steps:
         if type_name(step) in CROPS:
-            return to_2tuple(step[CROPS[type_name(step)]])
+            return tuple(to_2tuple(step[CROPS[type_name(step)]]))
     raise ValueError(f'the training pipeline has none of {list(CROPS)} to take an image size from: '
                      f'{[type_name(step) for step in steps]}')
 
@@ -126,9 +126,10 @@ def _count(model: str, scope: str, size: Tuple[int, int], counting: str,
     with torch.inference_mode(), counter:
         run(torch.rand(1, image_channels(network), *size, device=device))
     macs = counter.get_total_flops() // 2
-    if counting == 'modules' and own and kind.has_token_products:
-        operators = counter.get_flop_counts()['Global']
-        macs -= sum(operators.get(product, 0) for product in TOKEN_PRODUCTS) // 2
+    for name, module in run.named_modules():
+        if counting == 'modules' and getattr(module, 'has_token_products', False):
+            operators = counter.get_flop_counts()['.'.join((type(run).__name__, name)).rstrip('.')]
+            macs -= sum(operators.get(product, 0) for product in TOKEN_PRODUCTS) // 2
     auxiliary = getattr(network, 'auxiliary_head', None)
     return Complexity(_parameters(network), _parameters(auxiliary) if auxiliary else 0, macs)
 
@@ -205,13 +206,18 @@ class _TwoStage(nn.Module):
         self.samples = [DetDataSample(metainfo=dict(img_shape=size))]
         head = detector.roi_head
         for name in ('bbox_roi_extractor', 'mask_roi_extractor'):
-            if getattr(head, name, None) is not None:
-                setattr(head, name, _Crops(getattr(head, name)))
+            extractor = getattr(head, name, None)
+            if isinstance(extractor, nn.ModuleList):
+                raise ValueError('cascades are not counted: their forward masks every proposal')
+            if extractor is not None:
+                setattr(head, name, _Crops(extractor))
 
     def forward(self, x: Tensor) -> tuple:
         """Maps an image (1, 3, H, W) to scores, boxes and masks of its proposals."""
         maps = self.detector.extract_feat(x)
         self.detector.rpn_head(maps)
+        if hasattr(self.detector, 'semantic_head'):
+            self.detector.semantic_head(maps)
         boxes = x.new_empty(self.detector.test_cfg.rpn.max_per_img, 4)
         return self.detector.roi_head(maps, [InstanceData(bboxes=boxes)], self.samples)
 

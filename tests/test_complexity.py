@@ -4,7 +4,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.hub import get_config
 
-from mmvisionmix.complexity import count_complexity, image_size
+from mmvisionmix import config_path
+from mmvisionmix.complexity import COUNTINGS, count_complexity, image_size
 
 WIDTH, DEPTH, SIDE, CLASSES = 16, 2, 32, 10
 TOKENS = (SIDE // 4)**2
@@ -97,6 +98,15 @@ def test_stock_detectors_have_their_published_counts(name, megas, gigas):
     counts = count_complexity(get_config(name))
     assert counts.parameters / 1e6 == pytest.approx(megas, rel=1e-2)
     assert counts.macs / 1e9 == pytest.approx(gigas, rel=2e-3)
+
+
+def test_semantic_heads_count_and_products_of_other_heads_stay():
+    panoptic, mask2former = (Config.fromfile(config_path(f'{name}_linglo_b2_coco'))
+                             for name in ('panoptic_fpn', 'mask2former'))
+    before = count_complexity(panoptic, size=(64, 64)).macs
+    panoptic.model.semantic_head.inner_channels *= 2
+    assert count_complexity(panoptic, size=(64, 64)).macs > before
+    assert len({count_complexity(mask2former, how, size=(64, 64)) for how in COUNTINGS}) == 1
 
 
 def test_size_is_that_of_the_training_crop_or_given():

@@ -136,9 +136,11 @@ def head_fault(dataset: Any, model: nn.Module) -> Optional[str]:
     things = getattr(dataset, 'metainfo', {}).get('thing_classes')
     number = len(things or classes_of(dataset))
     for name, head in model.named_modules():
-        kind = re.search(r'(?:^|\.)(decode_head|bbox_head|mask_head)(?:\.\d+)?$', name)
+        kind = re.search(
+            r'(?:^|\.)((?:decode|auxiliary|bbox|mask)_head)(?:\.\d+)?$', name)
         wanted = getattr(head, 'num_classes', None) or 0
-        binary = wanted == 1 and kind and kind[1] == 'decode_head'  # foreground and background
+        # One class of a segmentor tells foreground from background.
+        binary = wanted == 1 and kind and kind[1] in ('decode_head', 'auxiliary_head')
         if kind and wanted and not binary and number not in (0, wanted):
             return (f'the data set {source_of(dataset)} has {number} classes, and '
                     f'model.{name}.num_classes is {wanted}; they have to be the same')
@@ -231,7 +233,7 @@ def annotations_blamed(cfg: Config, loaders: Sequence[str]) -> Iterator[None]:
     """Looks for the reason of an error in the COCO files of some data loaders.
 
     Raises:
-        ValueError: If there are faults in them, in place of the error.
+        ValueError: If there are faults in them; names the error, too.
     """
     try:
         yield
@@ -239,7 +241,8 @@ def annotations_blamed(cfg: Config, loaders: Sequence[str]) -> Iterator[None]:
         faults = annotation_faults(cfg, loaders)
         if not faults:
             raise
-        raise ValueError('; '.join(faults)) from error
+        reason = f'{type(error).__name__}: {error}'.splitlines()[0]
+        raise ValueError(f'{"; ".join(faults)} ({reason})') from error
 
 
 def whole_model(runner: Runner) -> nn.Module:

@@ -34,9 +34,10 @@ from mmvisionmix.datasets.availability import check_data
 
 OURS = tuple(str(Path(file).resolve().parent) for file in (__file__, mmvisionmix.__file__))
 PART = 'is it whole, or a part of a config?'
-RUNNER_SETTINGS = (*inspect.signature(Runner).parameters, 'auto_scale_lr', 'compile',
-                   'data_preprocessor', 'find_unused_parameters', 'runner_type', 'tta_model',
-                   'tta_pipeline')
+RUNNER_SETTINGS = (*inspect.signature(Runner).parameters, 'activation_checkpointing',
+                   'auto_scale_lr', 'compile', 'data_preprocessor', 'efficient_conv_bn_eval',
+                   'find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'strategy',
+                   'sync_bn', 'tta_model', 'tta_pipeline')
 """What MMEngine reads of a config, though it may not be there."""
 # What starts the processes of a launcher, and leaves these variables to each of them.
 LAUNCHERS = {

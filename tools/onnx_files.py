@@ -72,7 +72,7 @@ class OnnxFile(OnnxModel):
     def batches(self, images: Tensor) -> Tuple[Tensor, ...]:
         """Splits images, as a data preprocessor gives them, into batches that the file takes.
 
-        The last one is filled with zeros.
+        The last one is filled with copies of the last image.
 
         Raises:
             ValueError: If they have another size.
@@ -92,7 +92,7 @@ class OnnxFile(OnnxModel):
         count = self.batch if isinstance(self.batch, int) else len(images)
         images = as_taken(self.about, images).cpu()
         missing = -len(images) % count
-        return nn.functional.pad(images, (0, 0, 0, 0, 0, 0, 0, missing)).split(count)
+        return torch.cat((images, images[-1:].expand(missing, -1, -1, -1))).split(count)
 
 
 # ------------------------------------------------------------------ in a model's place
@@ -111,6 +111,9 @@ class OnnxLogits(nn.Module):
         """Maps images (B, C, H, W) to logits (B, classes) or (B, classes, H', W')."""
         logits = torch.cat([self.file(batch)[0] for batch in self.file.batches(images)])
         return (logits[:len(images)].to(images.device), )
+
+    def __deepcopy__(self, memo: dict) -> 'OnnxLogits':
+        return self  # hooks copy models, to average weights, of which a file has none
 
 
 def use_onnx(model: nn.Module, path: str) -> List[str]:

@@ -1,4 +1,4 @@
-# Mask R-CNN on nuclei, from scratch; anchors of 8 to 128 pixels, and up to 300 nuclei in a picture.
+# Mask R-CNN on nuclei, from scratch; anchors of 8 to 256 pixels, and up to 300 nuclei in a picture.
 # Heads are a quarter as wide and see a quarter of the regions, for a laptop's sake.
 _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py', '../_base_/datasets/nuclei.py',

@@ -5,6 +5,7 @@ from typing import Dict
 from torch import nn
 
 from .backbones import BaseBackbone
+from .layers import Foldable
 
 
 def find_backbones(model: nn.Module) -> Dict[str, BaseBackbone]:
@@ -36,15 +37,18 @@ def image_channels(network: nn.Module) -> int:
 
 
 def switch_to_deploy(model: nn.Module) -> None:
-    """Folds every backbone of this package in a model, see :meth:`BaseBackbone.switch_to_deploy`.
+    """Folds every layer of this package in a model, see :meth:`BaseBackbone.switch_to_deploy`.
 
-    Load the weights first: a deployed backbone refuses those of a plain one.
+    Load the weights first: a deployed layer refuses those of a plain one.
 
     Args:
-        model (nn.Module): A classifier, segmentor, detector or a wrapper of one.
+        model (nn.Module): With a backbone of this package, or layers of one, however wrapped.
 
     Raises:
-        ValueError: If there is none; see :func:`find_backbones`.
+        ValueError: If it has neither; see :func:`find_backbones`.
     """
-    for backbone in find_backbones(model).values():
-        backbone.switch_to_deploy()
+    layers = [module for module in model.modules() if isinstance(module, Foldable)]
+    if not layers:
+        find_backbones(model)
+    for layer in layers:
+        layer.switch_to_deploy()

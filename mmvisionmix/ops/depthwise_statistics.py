@@ -22,7 +22,7 @@ means::
 """
 from functools import lru_cache
 from itertools import product
-from typing import Any, Tuple
+from typing import Any, List, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +48,8 @@ def depthwise_statistics(x: Tensor, weights: Tensor) -> Tuple[Tensor, Tensor]:
         (K, C), of the type of ``x``.
     """
     count = x.numel() // x.shape[1]
-    from_sums, from_products = (part.to(x.device) for part in _reach_of_taps())
+    from_sums, from_products = (torch.tensor(part, dtype=torch.float64, device=x.device)
+                                for part in _reach_of_taps())
     with full_precision(x.device):
         sums, products = _moments(x)
         taps = weights.flatten(2).transpose(0, 1).double()  # (C, K, 9)
@@ -69,31 +70,34 @@ def _moments(x: Tensor) -> Tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=None)
-def _reach_of_taps() -> Tuple[Tensor, Tensor]:
-    """How the sums of :func:`_moments` add up to m and M, shapes (9, 9) and (31, 81)."""
+def _reach_of_taps() -> Tuple[List[List[int]], List[List[int]]]:
+    """How the sums of :func:`_moments` add up to m and M, shapes (9, 9) and (31, 81).
+
+    Numbers, as a tensor that is kept would be of the mode (inference, meta) it was made in.
+    """
     def missed(tap: int) -> int:
         return (1 - tap) // 2  # the line that a tap towards one side misses is the other
 
     taps = list(product((-1, 0, 1), repeat=2))
-    sums, products = torch.zeros(9, 9).double(), torch.zeros(31, 9, 9).double()
+    sums, products = ([[0] * size for _ in range(rows)] for rows, size in ((9, 9), (31, 81)))
     for a, (row, col) in enumerate(taps):
-        sums[0, a] = 1
+        sums[0][a] = 1
         if row:
-            sums[1 + missed(row), a] = -1
+            sums[1 + missed(row)][a] = -1
         if col:
-            sums[3 + missed(col), a] = -1
+            sums[3 + missed(col)][a] = -1
         if row and col:
             corner = 2 * missed(row) + missed(col)
-            sums[5 + corner, a] = products[27 + corner, a, a] = 1
+            sums[5 + corner][a] = products[27 + corner][10 * a] = 1
         for b, (other_row, other_col) in enumerate(taps):
             down, right = other_row - row, other_col - col
             offset = 3 * down + right if right >= 0 else -3 * down - right  # R[-d] is R[d]
-            products[6 + offset, a, b] += 1
+            products[6 + offset][9 * a + b] += 1
             if row and not down:
-                products[15 + 3 * missed(row) + abs(right), a, b] -= 1
+                products[15 + 3 * missed(row) + abs(right)][9 * a + b] -= 1
             if col and not right:
-                products[21 + 3 * missed(col) + abs(down), a, b] -= 1
-    return sums, products.flatten(1)
+                products[21 + 3 * missed(col) + abs(down)][9 * a + b] -= 1
+    return sums, products
 
 
 def _autocorrelation(lines: Tensor) -> Tensor:

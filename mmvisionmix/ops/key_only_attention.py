@@ -35,8 +35,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IMPLS = ('auto', 'literal', 'merged', 'collapsed')
-
 
 class KeyOnlyWeights(NamedTuple):
     """Weights of one layer. Matrices have the shape (out, in) that ``F.linear`` takes.

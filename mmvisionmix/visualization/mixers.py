@@ -111,6 +111,9 @@ def mixer_maps(network: nn.Module, images: Tensor, view: str) -> Dict[str, Tenso
     """
     maps = {}
     for name, call in record_calls(network, images, lambda layer: has_view(layer, view)).items():
+        if getattr(call.layer, 'folded', True) is None and not call.layer.is_plain():
+            raise ValueError(f'weights of {name} cannot be read past its layers: one is hooked, '
+                             f'parametrized or of another class')
         found = getattr(call.layer, call.layer.views[view])(call.args[0])
         for part, weights in found.items() if isinstance(found, dict) else [('', found)]:
             if len(call.args) > 1:  # of tokens on a grid
@@ -123,7 +126,8 @@ def _is_self_attention(layer: nn.Module) -> bool:
     """Whether all tokens attend to all, by queries and keys alone, as in a plain ViT."""
     if isinstance(layer, nn.MultiheadAttention):
         return layer.in_proj_weight is not None
-    plain = isinstance(getattr(layer, 'qkv', None), nn.Linear) and hasattr(layer, 'num_heads')
+    plain = isinstance(getattr(layer, 'qkv', None), nn.Linear) and type(layer).__name__ in (
+        'SelfAttention', 'Attention', 'MultiheadAttention')  # ours, timm's and mmpretrain's
     normed = any(not isinstance(getattr(layer, name, None), (nn.Identity, type(None)))
                  for name in ('q_norm', 'k_norm'))
     return plain and not normed and not hasattr(layer, 'relative_position_bias_table')

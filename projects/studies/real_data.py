@@ -56,8 +56,9 @@ STUDIES_BY_NAME = {
                      {'accuracy/top1': ('top-1', 1)}),
     'camvid': Study('_1xb4-1500_camvid-240x320', 'CamVid', (360, 480),
                     {'mIoU': ('mIoU', 1), 'aAcc': ('aAcc', 1)}),
-    'nuclei': Study('_mask-rcnn_1xb4-1000_nuclei-256x256', 'Nuclei', (256, 256),
-                    {'coco/segm_mAP': ('mask AP', 100), 'coco/bbox_mAP': ('box AP', 100)}),
+    'nuclei': Study('_mask-rcnn_1xb4-1000_nuclei-256x256', 'Nuclei', (512, 512),
+                    {'coco/segm_mAP': ('mask AP', 100), 'coco/bbox_mAP': ('box AP', 100),
+                     'coco/segm_mAP_50': ('mask AP50', 100)}),
     'bccd': Study('_retinanet_1xb4-1000_bccd-240x320', 'BCCD', (240, 320),
                   {'pascal_voc/AP50': ('AP50', 100)}),
 }
@@ -128,12 +129,17 @@ def record(work_dir: Path) -> Path:
         ValueError: If the training has not ended or was not tested, or was of another recipe than
             the config of its name.
     """
-    dumped, = work_dir.glob('*.py')
+    if len(dumps := list(work_dir.glob('*.py'))) != 1:
+        raise ValueError(f'{work_dir} is no folder of one training')
+    dumped, = dumps
     name, used = dumped.stem, Config.fromfile(dumped)
     study, cfg = STUDIES_BY_NAME[study_of(name)], Config.fromfile(config_path(name))
-    for key in ('model', 'param_scheduler', 'train_pipeline', 'train_cfg'):
-        if cfg.get(key) != used.get(key):
-            raise ValueError(f'{dumped}: {key} is not that of the config {name}')
+    for key, part in (('model', ''), ('param_scheduler', ''), ('train_pipeline', ''),
+                      ('train_cfg', ''), ('optim_wrapper', 'optimizer'),
+                      ('optim_wrapper', 'paramwise_cfg'), ('train_dataloader', 'batch_size')):
+        wanted, found = (one[key].get(part) if part else one.get(key) for one in (cfg, used))
+        if wanted != found:
+            raise ValueError(f'{dumped}: {key} {part} is not that of the config {name}')
     losses, metrics = read_log(work_dir, study)
     length = cfg.train_cfg.get('max_iters', cfg.train_cfg.get('max_epochs'))
     if any(length not in values for values in metrics.values()):

@@ -48,8 +48,10 @@ def test_recomputing_changes_neither_values_nor_gradients(name, dropout):
         torch.manual_seed(1)
         outs = run(model, x)
         torch.manual_seed(1)
-        found.append((outs, gradients(model, x)))
+        found.append((outs, gradients(model, x), dict(model.named_buffers())))
     assert_same(found[1][0], found[0][0])
+    for buffer_name, buffer in found[1][2].items():
+        torch.testing.assert_close(buffer, found[0][2][buffer_name])
     for param_name, grad in found[1][1].items():
         torch.testing.assert_close(grad, found[0][1][param_name])
 
@@ -110,7 +112,11 @@ def test_unknown_archs_are_answered_with_the_known_ones(name):
 
 @backbones
 def test_layer_depth_covers_all_parameters_in_order(name):
-    model = build(name)
+    check_depths(build(name))
+    check_depths(build(name, out_indices=1))  # the stages after it are not there
+
+
+def check_depths(model):
     blocks = sum(model.depths)
     depths = [model.get_layer_depth('backbone.' + key, 'backbone.')
               for key, _ in model.named_parameters()]

@@ -8,6 +8,7 @@ from small_backbones import randomise
 from torch import nn
 
 from mmvisionmix.models.layers import ConditionalPositionalEncoding
+from mmvisionmix.ops.depthwise_statistics import _reach_of_taps
 
 variants = pytest.mark.parametrize(
     'num_branches, residual', ((1, False), (1, True), (4, False), (4, True)))
@@ -93,6 +94,14 @@ def test_what_cannot_be_merged_is_computed_branch_by_branch(case):
     expected.impl = 'literal'
     assert torch.equal(layer(x), expected(x))
     assert len(calls) == 2 * (case == 'hooked')
+
+
+def test_what_an_inference_computed_does_not_stay_for_training():
+    x = draw(2, 6, 5, 4)
+    _reach_of_taps.cache_clear()
+    with torch.inference_mode():
+        make(impl='merged').train()(x)
+    make(impl='merged').train()(x).sum().backward()
 
 
 def test_a_single_value_is_refused_as_by_batch_norm():

@@ -11,10 +11,13 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import prune
 
+from mmvisionmix.models import switch_to_deploy
 from mmvisionmix.models.layers import (
     ConditionalPositionalEncoding,
     ConvNorm,
     Foldable,
+    GroupAttention,
+    KeyOnlyAttention,
     MBConv,
     are_plain,
 )
@@ -125,6 +128,16 @@ def test_layers_that_users_changed_do_not_fold(name):
     expected = run(model, x)
     assert all(map(torch.equal, run(deployed(model), x), expected))
     assert unfolded(model) == changed
+
+
+@pytest.mark.parametrize('mixer, weight', (
+    (KeyOnlyAttention, 'saliency'), (GroupAttention, 'tokens'), (KeyOnlyAttention, None)))
+def test_mixers_of_other_networks_fold_unless_their_own_weights_are_pruned(mixer, weight):
+    network = nn.Sequential(mixer(8, 2))
+    if weight:
+        prune.random_unstructured(network[0], weight, amount=0.3)
+    switch_to_deploy(network)
+    assert (network[0].folded is None) == bool(weight)
 
 
 @pytest.mark.parametrize('options', CONVS, ids=str)

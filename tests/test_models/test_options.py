@@ -28,8 +28,7 @@ OPTIONS = dict(
     LinGlo=(
         dict(layout='cchh'), dict(layout='chhh'), dict(attention='dot-product'),
         dict(inner_per_head=True), dict(encoding='cpe'), dict(encoding='r-cpe'),
-        dict(encoding='p-cpe'), WITHOUT_C, dict(impl='merged'),
-        dict(impl='collapsed', inner_per_head=True)),
+        dict(encoding='p-cpe'), WITHOUT_C),
     MCGANet=(
         dict(num_groups=3), dict(kernel_sizes=(7, )), dict(kernel_sizes=(1, 3, 5), num_groups=2),
         dict(qkv_bias=False), dict(share_groups=True), dict(fusion='single'),
@@ -106,8 +105,7 @@ def test_norms_and_dropout_are_as_configured(name):
     assert {m.eps for m in model.modules() if isinstance(m, _BatchNorm)} == {0.1} - (
         set() if norms else {0.1})
     assert {m.p for m in model.modules() if isinstance(m, nn.Dropout)} == {0.3}
-    # It rises linearly to the last block of the whole network.
-    steps = sum(model.depths) - 1
+    steps = sum(build(name).depths) - 1  # of the whole network
     rates = [m.drop_prob for m in model.modules() if isinstance(m, DropPath)]
     assert rates == pytest.approx([0.2 * i / steps for i in range(sum(model.depths[:3]))])
 
@@ -137,12 +135,8 @@ def test_patches_are_padded_at_the_bottom_and_right(name, options):
     assert_same(run(model, x)[:1], run(model, padded)[:1])
 
 
-@pytest.mark.parametrize('impl, form', (
-    ('auto', 'auto'), ('collapsed', 'auto'), ('literal', 'literal')))
-def test_forms_reach_every_attention_and_encoding(impl, form):
-    layers = [module for module in build('LinGlo', impl=impl).modules() if hasattr(module, 'impl')]
-    assert [layer.impl for layer in layers] == 5 * [impl, form]
-    for name in ('DualFormer', 'MCGANet', 'LKCAViT'):
+def test_forms_reach_every_attention_and_encoding():
+    for name in BACKBONES:
         forms = [module.impl for module in build(name, impl='literal').modules()
                  if hasattr(module, 'impl')]
         assert forms and set(forms) == {'literal'}

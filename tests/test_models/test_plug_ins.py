@@ -25,8 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 
 LINEARS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 # Where a form that reads weights could be taken without asking; and layers of other kinds.
-FORMS = [*((name, {}) for name in BACKBONES), ('LinGlo', dict(impl='collapsed')),
-         ('LinGlo', dict(impl='merged', inner_per_head=True)),
+FORMS = [*((name, {}) for name in BACKBONES),
          ('LinGlo', dict(layout='cchh', attention='dot-product')),
          ('MCGANet', dict(share_groups=True, fusion='single')),
          ('LKCAViT', dict(attention_layers=(1, ), num_heads=4))]

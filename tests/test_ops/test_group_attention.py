@@ -59,5 +59,6 @@ def test_forms_follow_the_definition(shape, options):
     expected = attend_by_definition(mixer)
     for one, impl in mixer.all_forms():
         out = one(impl)
-        assert_close([out, *one.layer.maps_of(mixer.x)], expected)
+        queries = torch.stack(list(one.layer.propagation_of(mixer.x).values()), 1)
+        assert_close([out, one.layer.pooling_of(mixer.x), queries], expected)
         assert impl == 'literal' or out.is_contiguous(memory_format=torch.channels_last)

@@ -16,8 +16,6 @@ from benchmark_layers import MIXERS, Case
 from networks import Images
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmvisionmix.models import LinGlo
-
 TINY = ('--rounds', '1', '--threads', '1')
 
 
@@ -201,14 +199,3 @@ def test_cost_is_printed_and_drawn(monkeypatch, capsys, tmp_path):
     assert small[0] == '32 x 32' and '-' not in small
     assert large[0] == '48 x 48' and large[3] == large[6] == '-'  # beyond the budget
     assert (tmp_path / 'new/a.png').stat().st_size
-
-
-def test_cost_compares_networks_that_differ_in_attention_alone():
-    models = {name: plot_attention_cost.build(name) for name in plot_attention_cost.CURVES}
-    images = torch.rand(2, 3, 40, 64)
-    with torch.no_grad():
-        fused, matrix = (models[name](images)[0] for name in ('fused', 'matrix'))
-    torch.testing.assert_close(fused, matrix)
-    kept = [part for part in models['matrix'].modules()
-            if isinstance(part, plot_attention_cost.MatrixAttention)]
-    assert len(kept) == sum(LinGlo.arch_settings['b0']['depths'])

@@ -7,6 +7,9 @@ import pytest
 from damage import DAMAGE, ROOT, Classification, Detection, Segmentation, cut, values
 from inspection import Inspection
 
+from demo_data import Recipe, write_cifar10
+from mmvisionmix.datasets.classification import DemoCIFAR10
+
 
 @pytest.fixture(scope='module')
 def main():
@@ -62,6 +65,13 @@ def test_bad_samples_are_listed_with_files_and_reasons(main, capsys, tmp_path):
                                     (3, 'train', 'the label has the values 151'),
                                     (2, 'val', 'FileNotFoundError'))]
     assert '2 of 4 samples are bad' in out and '1 of 4 samples are bad' in out
+
+
+def test_data_sets_of_arrays_are_counted(tmp_path):
+    write_cifar10(tmp_path, Recipe(train=20, val=10))
+    inspection = Inspection(DemoCIFAR10(data_root=str(tmp_path), split='test'), {})
+    assert {sample.fault for sample in inspection} == {None}
+    assert sum(sum(sample.counts.values()) for sample in inspection) == 10
 
 
 @pytest.mark.parametrize('layout, content', (

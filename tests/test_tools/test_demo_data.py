@@ -9,7 +9,6 @@ import pytest
 from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import CocoDataset, CocoPanopticDataset
 from mmdet.datasets.transforms import LoadAnnotations
-from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS
 from mmseg.datasets import ADE20KDataset
@@ -17,9 +16,6 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from demo_data import (
-    CLASSES,
-    PALETTE,
-    PHOTOGRAPHS,
     SPLITS,
     Recipe,
     SceneRecipe,
@@ -93,18 +89,6 @@ def test_scenes_show_the_labelled_photograph_and_the_right_part(split):
             assert in_part(along, max(height, width), split)
             assert len(np.unique(shift[classes == index], axis=0)) == 1  # an unscaled window
     assert counts == {2, 3, 4, 5}
-
-
-def test_pictures_are_views_of_one_photograph_and_the_right_part(monkeypatch):
-    def halves(photograph):
-        pixels = np.full((300, 500, 3), (CLASSES.index(photograph.name), 0, 0), np.uint8)
-        pixels[:, :300, 1] = 255
-        return pixels
-
-    monkeypatch.setattr(photographs, 'read_photograph', halves)
-    for split, green in (('train', 255), ('val', 0)):
-        for index, view in enumerate(draw_pictures(PICTURES, split, 64, iter)):
-            assert view.label == index % 10 and (view.image == (view.label, green, 0)).all()
 
 
 # What the codebases read
@@ -222,22 +206,6 @@ def test_a_folder_with_anything_else_is_refused_and_unchanged(tmp_path, stranger
     assert contents(tmp_path) == before
 
 
-def test_an_interrupted_run_leaves_all_as_it_was(tmp_path, monkeypatch):
-    write_ade20k(tmp_path / 'ade20k', SceneRecipe(size=32, train=1, val=1))
-    before, calls = contents(tmp_path), iter(range(5))
-    write_bytes = Path.write_bytes
-
-    def interrupted(path, data):
-        if next(calls, None) is None:
-            raise KeyboardInterrupt
-        return write_bytes(path, data)
-
-    monkeypatch.setattr(Path, 'write_bytes', interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write_ade20k(tmp_path / 'ade20k', SCENES)
-    assert contents(tmp_path) == before
-
-
 # The command
 
 
@@ -254,13 +222,3 @@ def test_the_command_says_what_it_made_where_and_what_next(tool, tmp_path, capsy
     assert set(DEMO_LAYOUTS.values()) == set(WRITERS)
     with pytest.raises(SystemExit, match='size must be from 32 to 1024 pixels, got 8'):
         tool['main'](['ade20k', '--size', '8'])
-
-
-def test_the_demo_config_reads_what_is_made_by_default(tool, made):
-    config = Config.fromfile(ROOT / 'configs/toy/lkca_upernet_demo-ade20k.py')
-    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
-        assert Path(loader.dataset.data_root) == tool['parse_args'](['ade20k']).out
-        assert tuple(loader.dataset.metainfo.classes) == CLASSES
-        assert tuple(map(tuple, loader.dataset.metainfo.palette)) == PALETTE
-    text = (made / 'ade20k/CREDITS.txt').read_text(encoding='utf-8')
-    assert all(photo.origin in text and photo.licence in text for photo in PHOTOGRAPHS)

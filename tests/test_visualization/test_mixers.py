@@ -110,12 +110,12 @@ def test_rows_of_stock_vits_leave_out_the_class_token():
         rows['layers.1.attn.attn'].flatten(2), weights[:, :, 1 + 13, 1:], atol=1e-6)
 
 
-def test_rows_within_windows_are_refused():
+def test_attention_within_windows_is_no_view():
     from mmpretrain.models import SwinTransformerV2
     arch = dict(embed_dims=12, depths=(1, ), num_heads=(3, ), extra_norm_every_n_blocks=0)
     network = SwinTransformerV2(arch=arch, img_size=32, window_size=4, out_indices=(0, ))
-    with pytest.raises(ValueError, match='within windows'):
-        mixing_rows(network, images(32, 32), POSITION)
+    with pytest.raises(ValueError, match='has none of'):
+        views_of(network)
 
 
 @pytest.mark.parametrize('deployed', [False, True])
@@ -140,13 +140,20 @@ def test_weights_of_groups_are_those_of_the_layers():
     network, name = mcganet(), 'stages.1.blocks.1.mixer'
     layer, (x, ) = network.get_submodule(name), inputs_of(network, name)
     pooled = mixer_maps(network, images(), 'groups')[name]
-    assert torch.allclose(pooled, layer.maps_of(x).pooling, atol=1e-6)
+    assert torch.allclose(pooled, layer.pooling_of(x), atol=1e-6)
     assert pooled.flatten(3).std(3).min() > 1e-4
     found = mixer_maps(network, images(), 'queries')
     assert list(found)[:2] == ['stages.0.blocks.0.mixer 3x3', 'stages.0.blocks.0.mixer 5x5']
-    for i, size in enumerate((3, 5)):
-        expected = layer.maps_of(x).propagation[:, i]
+    for size in (3, 5):
+        expected = layer.propagation_of(x)[f'{size}x{size}']
         assert torch.allclose(found[f'{name} {size}x{size}'], expected, atol=1e-6)
+
+
+def test_weights_are_not_read_past_layers_that_users_changed():
+    network = mcganet()
+    network.stages[1].blocks[0].mixer.key.register_forward_hook(lambda *call: None)
+    with pytest.raises(ValueError, match='stages.1.blocks.0.mixer cannot be read past its layers'):
+        mixer_maps(network, images(), 'groups')
 
 
 @pytest.mark.parametrize('options', [dict(), dict(share_partition=True)])

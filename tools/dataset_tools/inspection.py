@@ -113,9 +113,9 @@ class Inspection(Dataset):
 
     def find_fault(self, given: dict, loaded: dict) -> Optional[str]:
         """Says what is wrong with a sample that could be loaded; None if nothing is."""
-        size = tuple(loaded['ori_shape'][:2])
+        size = tuple(loaded.get('ori_shape', ())[:2])
         expected = (given.get('height'), given.get('width'))
-        if None not in expected and size != expected:
+        if size and None not in expected and size != expected:
             turned = ', as its EXIF data turn it' if turned_size(given['img_path']) else ''
             return (f'the image is {_by(size)} pixels, and {_by(expected)} in the annotations'
                     f'{turned}')

@@ -2,19 +2,22 @@
 import difflib
 import logging
 import math
+from contextlib import contextmanager, nullcontext
 from numbers import Real
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Type, Union
 
 import torch
 from mmcv.cnn.bricks import DropPath
 from mmcv.cnn.bricks.transformer import AdaptivePadding
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from mmvisionmix._compat import is_tracing
 
 from ..arguments import check_int, check_rate, is_int
 from ..layers import Foldable, PositionEmbedding
@@ -33,7 +36,18 @@ def _as_list(init_cfg: Union[dict, List[dict], None]) -> List[dict]:
     if not all(isinstance(cfg, dict) and 'type' in cfg for cfg in given):
         raise ValueError(f'init_cfg must be None, a dict with a type, or a list of such, got '
                          f'{init_cfg!r}')
-    return given
+    return [dict(cfg, type='Pretrained') if cfg['type'] is PretrainedInit else cfg for cfg in given]
+
+
+@contextmanager
+def _keep_buffers(block: nn.Module) -> Iterator[None]:
+    """Leaves statistics as they are: a block that is computed again sees the same images again."""
+    kept = [(buffer, buffer.clone()) for buffer in block.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, values in kept:
+            buffer.copy_(values)
 
 
 class Stage(BaseModule):
@@ -74,7 +88,7 @@ class BaseBackbone(BaseModule):
         norm_eval (bool): Whether batch norms keep their running statistics while training.
             Defaults to False.
         with_cp (bool): Activation checkpointing: blocks are recomputed in the backward pass, for
-            less memory, more time and the same values. Defaults to False.
+            less memory, more time and the same values and statistics. Defaults to False.
         init_cfg (dict | list[dict], optional): Initialisation config. ``Pretrained`` weights are
             loaded on top of the others or, if there are none, of :attr:`default_init_cfg`; without
             a ``checkpoint`` they are not, and a warning says so. Defaults to None.
@@ -199,7 +213,7 @@ class BaseBackbone(BaseModule):
 
     def set_out_indices(self, out_indices: Union[int, Sequence[int]],
                         depths: Sequence[int]) -> None:
-        """Sets ``depths``, ``num_stages`` and the stages to emit, ascending and non-negative.
+        """Sets ``num_stages``, the stages to emit, ascending and non-negative, and their depths.
 
         Args:
             out_indices (int | Sequence[int]): Stages to emit; negative ones count from the end.
@@ -215,7 +229,7 @@ class BaseBackbone(BaseModule):
         if not positive or len(positive) < len(indices):
             raise ValueError(f'out_indices must be distinct and between {-num_stages} and '
                              f'{num_stages - 1}, got {out_indices}')
-        self.depths = tuple(depths)
+        self.depths = tuple(depths[:positive[-1] + 1])  # of the stages that are built
         self.num_stages = num_stages
         self.out_indices = tuple(positive)
 
@@ -292,9 +306,10 @@ class BaseBackbone(BaseModule):
         super().init_weights()
 
     def _from_scratch_message(self) -> str:
-        return (f'{type(self).__name__} starts from scratch, where its paper starts from ImageNet; '
-                f'no weights are published. Train {self.pretraining_config}.py first, and give its '
-                f'checkpoint with --cfg-options model.backbone.init_cfg.checkpoint=PATH')
+        first = (f', where its paper starts from ImageNet; no weights are published. Train '
+                 f'{self.pretraining_config}.py first' if self.pretraining_config else '')
+        return (f'{type(self).__name__} starts from scratch{first}. Give a checkpoint with '
+                f'--cfg-options model.backbone.init_cfg.checkpoint=PATH')
 
     def _check_pretrained(self, path: str, prefix: Optional[str]) -> None:
         hint = 'It was named by model.backbone.init_cfg.checkpoint.'
@@ -317,11 +332,13 @@ class BaseBackbone(BaseModule):
             raise ValueError(f'{path} is of another size of {type(self).__name__} than this one, '
                              f'and fits {fits} of its {len(own)} parameters. {hint}')
 
-    def maybe_checkpoint(self, block: Callable[..., Tensor], *args: Any) -> Tensor:
+    def maybe_checkpoint(self, block: nn.Module, *args: Any) -> Tensor:
         """Calls a block, under activation checkpointing if ``with_cp`` says so."""
-        if self.with_cp and torch.is_grad_enabled():
-            return checkpoint(block, *args, use_reentrant=False)
-        return block(*args)
+        if not (self.with_cp and torch.is_grad_enabled()):
+            return block(*args)
+        contexts: Dict[str, Any] = {} if is_tracing() else dict(  # compiled, they are kept anyway
+            context_fn=lambda: (nullcontext(), _keep_buffers(block)))
+        return checkpoint(block, *args, use_reentrant=False, **contexts)
 
     def _frozen_parts(self) -> List[Union[nn.Module, nn.Parameter]]:
         if self.frozen_stages < 0:

@@ -150,12 +150,11 @@ class LinGlo(BaseBackbone):
             embeddings are made for; they are resized for others. Defaults to 224.
         gap_before_norm (bool): Whether to emit vectors (B, C), averages over positions and then
             normalised, as classifiers want, instead of normalised maps. Defaults to False.
-        impl (str): Form of key-only attention, see :class:`KeyOnlyAttention`;
-            ``'literal'`` also has positional encodings computed branch by branch, see
-            :class:`ConditionalPositionalEncoding`. Defaults to ``'auto'``.
+        impl (str): ``'literal'`` has positional encodings computed branch by branch in training,
+            see :class:`ConditionalPositionalEncoding`. Defaults to ``'auto'``.
         norm_cfg (dict): Config of the batch norms in positional encodings and convolutional
             blocks. Defaults to ``dict(type='BN')``.
-        drop_rate (float): Dropout of attention outputs and in feed-forward networks. Defaults to 0.
+        drop_rate (float): Dropout of attention outputs and MLPs in hybrid blocks. Defaults to 0.
         drop_path_rate (float): Stochastic-depth rate of the last block. Defaults to 0.
         frozen_stages (int): See :class:`BaseBackbone`. Defaults to -1.
         norm_eval (bool): See :class:`BaseBackbone`. Defaults to False.
@@ -174,26 +173,20 @@ class LinGlo(BaseBackbone):
         [(1, 32, 56, 40), (1, 64, 28, 20), (1, 160, 14, 10), (1, 256, 7, 5)]
     """
 
-    # As classifiers of 1000 classes: parameters in training and deployed, and multiply-adds of the
-    # literal form, deployed, on 224 x 224 images.
+    # As classifiers of 1000 classes: parameters, those with RP-CPE folded, and multiply-adds of
+    # the latter on 224 x 224 images, mixers as in the paper.
     arch_settings = {
-        'b0': dict(  # 3.81M, 3.61M; 0.68G
-            embed_dims=(32, 64, 160, 256), depths=(2, 3, 3, 2), num_heads=(1, 2, 5, 8),
-            mlp_ratios=(8, 8, 4, 4)),
-        'b1': dict(  # 14.13M, 13.73M; 2.62G
-            embed_dims=(64, 128, 320, 512), depths=(2, 3, 3, 2), num_heads=(1, 2, 5, 8),
-            mlp_ratios=(8, 8, 4, 4)),
-        'b2': dict(  # 25.97M, 25.16M; 5.04G
-            embed_dims=(64, 128, 320, 512), depths=(3, 5, 9, 3), num_heads=(1, 2, 5, 8),
-            mlp_ratios=(8, 8, 4, 4)),
+        'b0': dict(embed_dims=(32, 64, 160, 256), depths=(2, 3, 3, 2), num_heads=(1, 2, 5, 8),
+                   mlp_ratios=(8, 8, 4, 4)),  # 3.81M, 3.60M; 0.68G
+        'b1': dict(embed_dims=(64, 128, 320, 512), depths=(2, 3, 3, 2), num_heads=(1, 2, 5, 8),
+                   mlp_ratios=(8, 8, 4, 4)),  # 14.13M, 13.72M; 2.62G
+        'b2': dict(embed_dims=(64, 128, 320, 512), depths=(3, 5, 9, 3), num_heads=(1, 2, 5, 8),
+                   mlp_ratios=(8, 8, 4, 4)),  # 25.97M, 25.14M; 5.04G
         'w/o-ch': dict(  # 3.92M, without encodings and with its patches; MLP ratios inferred
             embed_dims=(150, 150, 150, 150), depths=(2, 3, 3, 2), num_heads=(3, 3, 3, 3),
             mlp_ratios=(8, 8, 4, 4)),
     }
-    default_init_cfg = [
-        dict(type='TruncNormal', layer='Linear', std=0.02),
-        dict(type='TruncNormal', layer='Conv2d', std=0.02)
-    ]
+    default_init_cfg = dict(type='TruncNormal', layer=['Linear', 'Conv1d', 'Conv2d'], std=0.02)
     family = 'linglo'
     arch_options = {
         'w/o-ch': dict(encoding=None, patch_sizes=(16, 1, 1, 1), absolute_pos=True)}
@@ -202,7 +195,6 @@ class LinGlo(BaseBackbone):
     layout = 'NHWC'
     fx_leaves = (*BaseBackbone.fx_leaves, ConditionalPositionalEncoding)
     counted_impls = dict(literal='literal')
-    has_token_products = True  # with attention='dot-product'
 
     def __init__(self,
                  arch: Union[str, dict] = 'b0',
@@ -228,10 +220,12 @@ class LinGlo(BaseBackbone):
         check_int(in_channels=in_channels)
         check_size(img_size=img_size)
         check_rate(drop_rate=drop_rate)
+        check_choice(('auto', 'literal'), impl=impl)
         settings = self.get_arch(arch)
         dims, depths = settings['embed_dims'], settings['depths']
         self.set_out_indices(out_indices, depths)
-        if isinstance(arch, str):
+        self.has_token_products = attention == 'dot-product'
+        if isinstance(arch, str) and arch.lower() in ('b0', 'b1', 'b2'):
             self.pretraining_config = f'configs/linglo/linglo-{arch.lower()}_8xb128-300e_in1k'
         self._check_options(len(depths), layout, attention, patch_sizes)
         self.gap_before_norm = gap_before_norm
@@ -243,9 +237,9 @@ class LinGlo(BaseBackbone):
                 return ConvBlock(channels, norm_cfg, rate)
             mixer: nn.Module
             if attention == 'dot-product':
-                mixer = SelfAttention(channels, heads, qkv_bias=True)
+                mixer = SelfAttention(channels, heads, qkv_bias=True, drop_rate=drop_rate)
             else:
-                mixer = KeyOnlyAttention(channels, heads, inner_per_head, drop_rate, impl)
+                mixer = KeyOnlyAttention(channels, heads, inner_per_head, drop_rate)
             hidden = channels * settings['mlp_ratios'][stage]
             local = make_encoding(encoding, hidden, norm_cfg, impl)
             return HybridBlock(channels, mixer, ConvFFN(channels, hidden, local, drop_rate), rate)

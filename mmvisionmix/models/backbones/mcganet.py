@@ -67,8 +67,8 @@ class MCGANet(PyramidBackbone):
         norm_eval (bool): See :class:`BaseBackbone`; encodings have batch norms. Defaults to False.
         with_cp (bool): See :class:`BaseBackbone`. Defaults to False.
         init_cfg (dict | list[dict], optional): See :class:`BaseBackbone`. Defaults to truncated
-            normal linear layers with a standard deviation of 0.02, and convolutions that keep that
-            of their input: no batch norm scales their outputs, which are the queries.
+            normal linear layers with a standard deviation of 0.02, and convolutions, those of the
+            MLPs among them, that keep that of their input, as no batch norm scales theirs.
 
     Raises:
         ValueError: If an option is none of those above, or has not one value per stage.

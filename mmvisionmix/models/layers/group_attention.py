@@ -1,6 +1,6 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 from functools import reduce
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import torch
 import torch.fx
@@ -27,18 +27,6 @@ torch.fx.wrap('pool_groups')
 torch.fx.wrap('propagate_groups')
 
 MIXER_DIMS = 32
-
-
-class GroupAttentionMaps(NamedTuple):
-    """Attention of one layer, for S convolutions.
-
-    Attributes:
-        pooling: Of groups to tokens (Eq. 3), shape (B, h, G, H, W); sums to one over H and W.
-        propagation: Of the convolutions' tokens to groups, shape (B, S, h, G, H, W); sums to one
-            over G.
-    """
-    pooling: Tensor
-    propagation: Tensor
 
 
 @MODELS.register_module()
@@ -131,33 +119,27 @@ class GroupAttention(Foldable):
         groups = self._mix_groups(pool_groups(x, folded))
         return propagate_groups([conv(x) for conv in self.convs], groups, folded, self.num_heads)
 
-    def maps_of(self, x: Tensor) -> GroupAttentionMaps:
-        """The attention of groups to maps (B, D, H, W), and of convolutions to groups."""
-        folded, grid, scales = self._folded_weights(), x.shape[2:], len(self.convs)
-        groups = self._mix_groups(pool_groups(x, folded))
-        *keys, _ = project_groups(groups, folded, scales)
-        propagation = attend_to_groups([conv(x) for conv in self.convs], keys, self.num_heads)
-        pooling = attend_to_tokens(x.flatten(2), folded.queries)
-        return GroupAttentionMaps(
-            pooling.reshape(len(x), self.num_heads, -1, *grid),
-            propagation.reshape(len(x), scales, self.num_heads, -1, *grid))
-
     def pooling_of(self, x: Tensor) -> Tensor:
-        """What tokens weigh in groups, shape (B, heads, G, H, W), see :meth:`maps_of`."""
-        return self.maps_of(x).pooling
+        """What tokens weigh in groups (Eq. 3), (B, heads, G, H, W); sums to one over H and W."""
+        weights = attend_to_tokens(x.flatten(2), self._folded_weights().queries)
+        return weights.reshape(len(x), self.num_heads, -1, *x.shape[2:])
 
     def propagation_of(self, x: Tensor) -> Dict[str, Tensor]:
         """What groups weigh for tokens, by the side of the convolutions' kernels, likewise."""
-        weights = self.maps_of(x).propagation.unbind(1)
-        return {f'{size}x{size}': one for size, one in zip(self.kernel_sizes, weights)}
+        folded = self._folded_weights()
+        *keys, _ = project_groups(
+            self._mix_groups(pool_groups(x, folded)), folded, len(self.convs))
+        weights = attend_to_groups([conv(x) for conv in self.convs], keys, self.num_heads)
+        weights = weights.reshape(len(x), len(self.convs), self.num_heads, -1, *x.shape[2:])
+        return {f'{size}x{size}': one for size, one in zip(self.kernel_sizes, weights.unbind(1))}
 
     def fold(self) -> Optional[nn.ParameterDict]:
         """:class:`mmvisionmix.ops.FoldedGroupWeights` as parameters."""
-        if not self._is_plain():
+        if not self.is_plain():
             return None
         weights = self._folded_weights()._asdict()
         return nn.ParameterDict(
-            {name: weight for name, weight in weights.items() if weight is not None})
+            {name: weight.contiguous() for name, weight in weights.items() if weight is not None})
 
     def _mix_groups(self, groups: Tensor) -> Tensor:
         """Exchanges information between groups (B, G, D) by an MLP over them."""
@@ -185,11 +167,12 @@ class GroupAttention(Foldable):
     def _may_fold(self, x: Tensor) -> bool:
         if self.folded is not None:
             return True
-        return (self.impl != 'literal' and not isinstance(x, torch.fx.Proxy) and self._is_plain())
+        return (self.impl != 'literal' and not isinstance(x, torch.fx.Proxy) and self.is_plain())
 
-    def _is_plain(self) -> bool:
-        return are_plain(self.query, self.key, self.value, *self.group_keys, *self.group_values,
-                         *self.projs)
+    def is_plain(self) -> bool:
+        """Whether its weights may be read past its layers, see :func:`are_plain`."""
+        return 'tokens' in self._parameters and are_plain(
+            self.query, self.key, self.value, *self.group_keys, *self.group_values, *self.projs)
 
     def _folded_weights(self) -> FoldedGroupWeights:
         if self.folded is not None:

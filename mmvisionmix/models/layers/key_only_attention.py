@@ -13,10 +13,9 @@ from mmvisionmix.ops import (
     key_only_context,
     key_only_saliency,
 )
-from mmvisionmix.ops.key_only_attention import IMPLS
 from mmvisionmix.registry import MODELS
 
-from ..arguments import check_choice, check_heads
+from ..arguments import check_heads
 from .foldable import Foldable, are_plain
 
 torch.fx.wrap('folded_key_only_attention')
@@ -35,14 +34,10 @@ class KeyOnlyAttention(Foldable):
         inner_per_head (bool): Whether U1 mixes the channels of each head by themselves (a block
             diagonal matrix) and not of all. Defaults to False.
         drop_rate (float): Dropout of the output. Defaults to 0.
-        impl (str): ``'literal'`` calls the layers one by one; ``'merged'`` and ``'collapsed'``
-            multiply their weights out first, see :mod:`mmvisionmix.ops.key_only_attention`, where
-            the layers are plain. ``'auto'``: the first, and once the layer is deployed the cheaper
-            of the others. All are exact. Defaults to ``'auto'``.
         init_cfg (dict, optional): Initialisation config. Defaults to None.
 
     Raises:
-        ValueError: If ``impl`` is unknown or ``embed_dims`` is no multiple of ``num_heads``.
+        ValueError: If ``embed_dims`` is no multiple of ``num_heads``.
     """
 
     plain_parts = ('key', 'value', 'saliency', 'inner', 'outer')
@@ -54,12 +49,9 @@ class KeyOnlyAttention(Foldable):
                  num_heads: int,
                  inner_per_head: bool = False,
                  drop_rate: float = 0.,
-                 impl: str = 'auto',
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
-        check_choice(IMPLS, impl=impl)
         check_heads(embed_dims, num_heads)
-        self.impl = impl
         self.inner_per_head = inner_per_head
         self.key = nn.Linear(embed_dims, embed_dims)
         self.value = nn.Linear(embed_dims, embed_dims)
@@ -73,8 +65,8 @@ class KeyOnlyAttention(Foldable):
 
     def forward(self, x: Tensor, grid: Tuple[int, int]) -> Tensor:
         """Mixes tokens (B, N, D); ``grid`` is taken, and not used, so that mixers are alike."""
-        if self.folded is not None or self._may_fold(x):
-            return self.drop(folded_key_only_attention(x, self._folded_weights(), self.impl))
+        if self.folded is not None:
+            return self.drop(folded_key_only_attention(x, self._folded_weights()))
         key = self.key(x)
         gated = key_only_context(key, self.saliency) * self.value(x)
         if self.inner_per_head:
@@ -89,7 +81,7 @@ class KeyOnlyAttention(Foldable):
 
     def fold(self) -> Optional[nn.ParameterDict]:
         """:class:`mmvisionmix.ops.FoldedKeyOnlyWeights` as parameters."""
-        return nn.ParameterDict(self._folded_weights()._asdict()) if self._is_plain() else None
+        return nn.ParameterDict(self._folded_weights()._asdict()) if self.is_plain() else None
 
     def _folded_weights(self) -> FoldedKeyOnlyWeights:
         if self.folded is not None:
@@ -101,9 +93,7 @@ class KeyOnlyAttention(Foldable):
             self.key.weight, self.key.bias, self.value.weight, self.value.bias, self.saliency,
             inner, self.inner.bias, self.outer.weight, self.outer.bias))
 
-    def _may_fold(self, x: Tensor) -> bool:
-        return (self.impl in ('merged', 'collapsed') and not isinstance(x, torch.fx.Proxy)
-                and self._is_plain())
-
-    def _is_plain(self) -> bool:
-        return are_plain(self.key, self.value, self.inner, self.outer)
+    def is_plain(self) -> bool:
+        """Whether its weights may be read past its layers, see :func:`are_plain`."""
+        return ('saliency' in self._parameters
+                and are_plain(self.key, self.value, self.inner, self.outer))
