@@ -15,15 +15,18 @@ import re
 import sysconfig
 import traceback
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping, Sequence, Tuple
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
+from mmengine.hub import get_config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, RUNNERS, DefaultScope
 from mmengine.runner import CheckpointLoader, Runner
+from mmengine.utils import to_2tuple
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -139,14 +142,21 @@ def _place_in_users_code(error: Exception) -> str:
 
 
 def read_config(path: str, options: Sequence[str] = ()) -> Config:
-    """Reads a config file, with settings ``KEY=VALUE`` that override it.
+    """Reads a config, with settings ``KEY=VALUE`` that override it.
+
+    Args:
+        path: A file, or ``PACKAGE::FOLDER/NAME.py`` of an installed package.
+        options: The settings.
 
     Raises:
         FileNotFoundError: If the file, or one that it is based on, is missing.
-        ValueError: If it is no Python, or a setting cannot be read.
+        ValueError: If it is no Python, or its package or a setting is unknown.
     """
+    package = str(path).partition('::')[0]
+    if package != str(path) and not find_spec(package):  # MMEngine would install it
+        raise ValueError(f'{path}: the package {package} is not installed')
     try:
-        cfg = Config.fromfile(path)
+        cfg = Config.fromfile(path) if package == str(path) else get_config(path)
     except SyntaxError as error:
         raise ValueError(f'{path}, or a file that it is based on, is no Python: {error}') from error
     override(cfg, options)
@@ -191,6 +201,24 @@ def _find(cfg: Any, key: str) -> Any:
         except (KeyError, IndexError, TypeError, ValueError):
             return None
     return cfg
+
+
+def image_size(cfg: Config) -> Tuple[int, int]:
+    """Height and width of the images that a config's model is made for, 224 if it does not tell."""
+    preprocessor, backbone = (cfg.model.get(key) or {} for key in ('data_preprocessor', 'backbone'))
+    return to_2tuple(preprocessor.get('size') or backbone.get('img_size') or 224)
+
+
+def put_between(page: str, begin: str, end: str, text: str) -> str:
+    """Replaces what stands between two marks in a page.
+
+    Raises:
+        ValueError: If the page has no such marks.
+    """
+    pattern = re.compile(f'{re.escape(begin)}.*?{re.escape(end)}', re.DOTALL)
+    if not pattern.search(page):
+        raise ValueError(f'the page lacks the marks {begin} and {end}')
+    return pattern.sub(lambda _: f'{begin}\n\n{text}\n\n{end}', page)
 
 
 def check_files(*paths: str) -> None:

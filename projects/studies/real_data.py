@@ -15,6 +15,7 @@ import argparse
 import json
 import re
 import sys
+from functools import reduce
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -28,7 +29,7 @@ ROOT = STUDIES.parents[1]
 RUNS, PAGE = STUDIES / 'runs', ROOT / 'docs/real_data.md'
 CURVES = ROOT / 'docs/images/real_data.png'
 sys.path[:0] = [str(ROOT / 'tools'), str(ROOT / 'tools/analysis_tools')]
-from common import add_traceback, errors_in_a_line, table  # noqa: E402
+from common import add_traceback, errors_in_a_line, put_between, table  # noqa: E402
 from get_flops import count_parts  # noqa: E402
 
 ENVIRONMENT = ('Python', 'PyTorch', 'TorchVision', 'MMEngine')
@@ -116,6 +117,11 @@ def read_result(work_dir: Path, cfg: Config, last: Dict[str, float]) -> Dict[str
     return {key: round(value, 4) for key, value in last.items()}
 
 
+def setting(cfg: Config, path: str) -> Any:
+    """A setting by its path, as --cfg-options has it; None if there is none."""
+    return reduce(lambda found, key: (found or {}).get(key), path.split('.'), cfg)
+
+
 def record(work_dir: Path) -> Path:
     """Keeps a finished training as JSON.
 
@@ -134,12 +140,11 @@ def record(work_dir: Path) -> Path:
     dumped, = dumps
     name, used = dumped.stem, Config.fromfile(dumped)
     study, cfg = STUDIES_BY_NAME[study_of(name)], Config.fromfile(config_path(name))
-    for key, part in (('model', ''), ('param_scheduler', ''), ('train_pipeline', ''),
-                      ('train_cfg', ''), ('optim_wrapper', 'optimizer'),
-                      ('optim_wrapper', 'paramwise_cfg'), ('train_dataloader', 'batch_size')):
-        wanted, found = (one[key].get(part) if part else one.get(key) for one in (cfg, used))
-        if wanted != found:
-            raise ValueError(f'{dumped}: {key} {part} is not that of the config {name}')
+    for path in ('model', 'param_scheduler', 'train_pipeline', 'train_cfg',
+                 'optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg',
+                 'train_dataloader.batch_size'):
+        if setting(cfg, path) != setting(used, path):
+            raise ValueError(f'{dumped}: {path} is not that of the config {name}')
     losses, metrics = read_log(work_dir, study)
     length = cfg.train_cfg.get('max_iters', cfg.train_cfg.get('max_epochs'))
     if any(length not in values for values in metrics.values()):
@@ -228,12 +233,9 @@ def write() -> None:
     """
     page = PAGE.read_text(encoding='utf-8')
     for name in STUDIES_BY_NAME:
-        begin, end = f'<!-- begin {name}: real_data.py write -->', f'<!-- end {name} -->'
         if recorded(name):
-            if begin not in page or end not in page:
-                raise ValueError(f'{PAGE} lacks the marks {begin} and {end}')
-            before, after = page.split(begin)[0], page.split(end)[1]
-            page = f'{before}{begin}\n\n{tabulate(name)}\n\n{end}{after}'
+            page = put_between(page, f'<!-- begin {name}: real_data.py write -->',
+                               f'<!-- end {name} -->', tabulate(name))
     PAGE.write_text(page, encoding='utf-8')
     draw().savefig(CURVES)
 

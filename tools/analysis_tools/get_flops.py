@@ -11,12 +11,10 @@ counts are those of mmvisionmix.complexity.
 """
 import argparse
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
 from mmengine.config import Config, ConfigDict
-from mmengine.hub import get_config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -24,7 +22,13 @@ from torch import Tensor, nn
 from mmvisionmix.complexity import COUNTINGS, Complexity, count_complexity, image_size
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from common import add_config_options, errors_in_a_line, override, positive_int, table  # noqa: E402
+from common import (  # noqa: E402  beside this folder
+    add_config_options,
+    errors_in_a_line,
+    positive_int,
+    read_config,
+    table,
+)
 
 HEADER = ('part', 'parameters', 'MACs')
 
@@ -65,20 +69,16 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return args
 
 
-def read_config(name: str, options: Sequence[str] = ()) -> Config:
-    """Reads a config file, or a config ``PACKAGE::FOLDER/NAME.py`` of an installed package.
+def read_whole_config(name: str, options: Sequence[str] = ()) -> Config:
+    """Reads a config, see :func:`read_config`.
 
     Raises:
         ValueError: If there is none, or it has no ``model.backbone`` or ``default_scope``.
     """
-    package = name.partition('::')[0]
-    if package != name and not find_spec(package):  # MMEngine would install it
-        raise ValueError(f'{name}: the package {package} is not installed')
     try:
-        cfg = Config.fromfile(name) if package == name else get_config(name)
+        cfg = read_config(name, options)
     except FileNotFoundError as error:
         raise ValueError(f'config {name} does not exist: {error}') from error
-    override(cfg, options)
     for key, found in (('default_scope', cfg), ('backbone', cfg.get('model') or {})):
         if not found.get(key):
             raise ValueError(f'{name} has no {key}; it must be a whole config of mmpretrain, '
@@ -138,7 +138,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Prints the table of a config."""
     args = parse_args(argv)
     with errors_in_a_line(args.traceback):
-        cfg = read_config(args.config, args.cfg_options)
+        cfg = read_whole_config(args.config, args.cfg_options)
         size = read_size(cfg, args.shape)
         parts = rows(*count_parts(cfg, size, args.counting, args.deploy))
     form = f', {"deployed, " if args.deploy else ""}counting {args.counting}'

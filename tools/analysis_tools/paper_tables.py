@@ -9,7 +9,6 @@ The published figures are in tools/analysis_tools/published. The exit code is 1 
 tolerance.
 """
 import argparse
-import re
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
@@ -21,7 +20,7 @@ from mmvisionmix import config_path
 from mmvisionmix.complexity import count_complexity
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from common import table  # noqa: E402  beside this folder
+from common import put_between, table  # noqa: E402  beside this folder
 
 PUBLISHED = Path(__file__).resolve().parent / 'published'
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'model_zoo.md'
@@ -158,11 +157,8 @@ def insert(page: str, name: str, text: str) -> str:
     Raises:
         ValueError: If the page has no such marks.
     """
-    begin, end = f'<!-- begin {name}: paper_tables.py --write -->', f'<!-- end {name} -->'
-    pattern = re.compile(f'{re.escape(begin)}.*{re.escape(end)}', re.DOTALL)
-    if not pattern.search(page):
-        raise ValueError(f'{PAGE} lacks the marks {begin} and {end}')
-    return pattern.sub(lambda _: f'{begin}\n\n{text}\n\n{end}', page)
+    return put_between(
+        page, f'<!-- begin {name}: paper_tables.py --write -->', f'<!-- end {name} -->', text)
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:

@@ -32,7 +32,7 @@ from mmvisionmix.models import BaseBackbone
 from mmvisionmix.registry import MODELS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from common import build_model, table  # noqa: E402  beside this folder
+from common import build_model, put_between, table  # noqa: E402  beside this folder
 
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'works_with.md'
 BEGIN, END = '<!-- begin: works_with.py --write -->', '<!-- end -->'
@@ -376,8 +376,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     text = render(results)
     if args.write:
         page = PAGE.read_text(encoding='utf-8')
-        before, after = page.split(BEGIN)[0], page.split(END)[1]
-        PAGE.write_text(f'{before}{BEGIN}\n\n{text}\n\n{END}{after}', encoding='utf-8')
+        PAGE.write_text(put_between(page, BEGIN, END, text), encoding='utf-8')
     else:
         print(text)
     return any(cell != 'yes' for cells in results.values() for cell in cells.values())

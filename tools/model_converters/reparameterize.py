@@ -18,7 +18,6 @@ from typing import Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
-from mmengine.utils import to_2tuple
 from torch import Tensor
 
 from mmvisionmix.models import BaseBackbone, find_backbones
@@ -30,6 +29,7 @@ from common import (  # noqa: E402  beside this folder
     add_config_options,
     check_files,
     errors_in_a_line,
+    image_size,
     load_model,
     read_config,
 )
@@ -66,12 +66,6 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.out.exists():
         raise FileExistsError(f'{args.out} exists; remove it or choose another name')
     return read_config(args.config, args.cfg_options)
-
-
-def image_size(cfg: Config) -> Tuple[int, int]:
-    """Height and width of the images that a config's model is made for, as far as it tells."""
-    preprocessor, backbone = (cfg.model.get(key) or {} for key in ('data_preprocessor', 'backbone'))
-    return to_2tuple(preprocessor.get('size') or backbone.get('img_size') or 224)
 
 
 @torch.no_grad()

@@ -14,7 +14,6 @@ import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
 from mmvisionmix.datasets.availability import type_name
@@ -24,7 +23,13 @@ from mmvisionmix.models.utils import image_channels
 TOOLS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TOOLS), str(TOOLS / 'dataset_tools')]
 import common  # noqa: E402  beside this folder
-from common import build_model, check_files, positive_int, read_config  # noqa: E402
+from common import (  # noqa: E402
+    build_model,
+    check_files,
+    image_size,
+    positive_int,
+    read_config,
+)
 from inspection import read_fault  # noqa: E402
 
 NO_CHECKPOINT = 'none'
@@ -166,12 +171,6 @@ def backbone_of(model: nn.Module) -> nn.Module:
     elif hasattr(backbone, 'out_type'):  # plain transformers of mmpretrain
         backbone.out_type = 'featmap'
     return backbone
-
-
-def image_size(cfg: Config) -> Tuple[int, int]:
-    """Height and width of the images that a config's model is made for, as far as it tells."""
-    preprocessor, backbone = (cfg.model.get(key) or {} for key in ('data_preprocessor', 'backbone'))
-    return to_2tuple(preprocessor.get('size') or backbone.get('img_size') or DEFAULT_SIZE)
 
 
 def reads_files(cfg: Config) -> bool:

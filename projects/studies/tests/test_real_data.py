@@ -89,7 +89,7 @@ def test_the_page_is_made_of_what_is_kept(work_dir, tmp_path, monkeypatch):
     assert re.search(r'\[r18, fpn\].* 11.6\dM .* bfloat16 *\| 12.3 *\| 61.0', page.read_text())
     assert (tmp_path / 'curves.png').stat().st_size
     page.write_text('no place')
-    with pytest.raises(SystemExit, match='page.md lacks the marks <!-- begin camvid'):
+    with pytest.raises(SystemExit, match='the page lacks the marks <!-- begin camvid'):
         real_data.main(['write'])
     assert page.read_text() == 'no place'
 
