@@ -108,7 +108,7 @@ def is_comparison(file):
     """Whether a config is of a network that a paper compares its own with."""
     paper = file.parent
     if paper.name in ('toy', 'real', 'tasks'):
-        return file.name.startswith(('vit', 'resnet', 'r18', 'pvtv2'))
+        return file.name.startswith(('vit', 'resnet', 'r18', 'pvtv2', 'mit'))
     return paper != CONFIGS and not file.name.startswith(paper.name)
 
 

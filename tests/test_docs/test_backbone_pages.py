@@ -12,8 +12,8 @@ PAGES = dict(lkca=LKCAViT, linglo=LinGlo, mcganet=MCGANet, dualformer=DualFormer
 
 @pytest.mark.parametrize('page', PAGES)
 def test_table_of_sizes_has_the_settings_of_every_arch(page):
-    lines = (DOCS / f'{page}.md').read_text(encoding='utf-8').splitlines()
+    text = (DOCS / f'{page}.md').read_text(encoding='utf-8')
     for arch, settings in PAGES[page].arch_settings.items():
         cells = [', '.join(map(str, value)) if isinstance(value, tuple) else str(value)
                  for value in settings.values()]
-        assert f'| `{arch}` | {" | ".join(cells)} |' in lines
+        assert f'\n| `{arch}` | {" | ".join(cells)} |' in text

@@ -32,7 +32,7 @@ from mmvisionmix.models.layers import (
     PartitionAttention,
     SelfAttention,
 )
-from mmvisionmix.ops import group_attention, key_only_attention, large_kernel, partition_attention
+from mmvisionmix.ops import group_attention, large_kernel, partition_attention
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import errors_in_a_line, positive_int  # noqa: E402  beside this folder
@@ -77,7 +77,7 @@ MIXERS: Dict[str, Mixer] = {
         LargeKernelAttention, large_kernel.IMPLS, False,
         tuple(Case(side, side, _LKCA_S, _LKCA_S // 64) for side in (14, 32))),
     'key-only': Mixer(
-        KeyOnlyAttention, key_only_attention.IMPLS, False,
+        KeyOnlyAttention, ('literal', ), False,
         tuple(map(Case, SIDES, SIDES, _LINGLO['embed_dims'], _LINGLO['num_heads']))),
     'group': Mixer(
         GroupAttention, group_attention.IMPLS, True,
@@ -98,7 +98,8 @@ def build(name: str, form: str, case: Case) -> nn.Module:
     layer = MIXERS[name].layer
     if form == PEER:
         return SelfAttention(case.dims, case.heads)
-    options = dict(impl='auto' if form == DEPLOYED else form)
+    options = {} if layer is KeyOnlyAttention else dict(
+        impl='auto' if form == DEPLOYED else form)
     if layer is LargeKernelAttention:
         built = layer(case.dims, case[:2], **options)
         nn.init.trunc_normal_(built.kernel, std=0.02)
