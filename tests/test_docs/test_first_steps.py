@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 def script_of(path):
     """What a reader of a page does: writes the files that it names, and runs its commands."""
-    text = (ROOT / path).read_text(encoding='utf-8').partition('\n## Real data')[0]
+    text = (ROOT / path).read_text(encoding='utf-8').partition('\n## Train on ')[0]
     script = ''
     for language, block in re.findall(r'^```(bash|python)\n(.*?)^```', text, re.S | re.M):
         if language == 'bash':
