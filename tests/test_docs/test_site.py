@@ -11,7 +11,7 @@ import pytest
 
 import mmvisionmix
 
-pytest.importorskip('material')
+pytest.importorskip('material', reason='mkdocs-material makes the site: pip install ".[docs]"')
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = [info.name for info in pkgutil.walk_packages(mmvisionmix.__path__, 'mmvisionmix.')

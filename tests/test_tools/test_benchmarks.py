@@ -91,6 +91,7 @@ def test_forms_of_a_layer_compute_the_same(name, mode):
             found[form] = run.args[0](*inputs).detach()
         assert run() is not None
     assert found.pop('sdpa').shape == (2, 15, 16)
+    assert len(found) > 1 or (name, mode) == ('key-only', 'training')  # which has one form
     for out in found.values():
         torch.testing.assert_close(out, found['literal'])
 

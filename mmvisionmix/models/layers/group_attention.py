@@ -171,7 +171,7 @@ class GroupAttention(Foldable):
 
     def is_plain(self) -> bool:
         """Whether its weights may be read past its layers, see :func:`are_plain`."""
-        return 'tokens' in self._parameters and are_plain(
+        return 'tokens' in dict(self.named_parameters(recurse=False)) and are_plain(
             self.query, self.key, self.value, *self.group_keys, *self.group_values, *self.projs)
 
     def _folded_weights(self) -> FoldedGroupWeights:

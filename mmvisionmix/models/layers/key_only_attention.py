@@ -95,5 +95,5 @@ class KeyOnlyAttention(Foldable):
 
     def is_plain(self) -> bool:
         """Whether its weights may be read past its layers, see :func:`are_plain`."""
-        return ('saliency' in self._parameters
+        return ('saliency' in dict(self.named_parameters(recurse=False))
                 and are_plain(self.key, self.value, self.inner, self.outer))
