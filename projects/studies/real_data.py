@@ -16,8 +16,9 @@ import json
 import re
 import sys
 from functools import reduce
+from itertools import permutations
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from matplotlib.figure import Figure
 from mmengine.config import Config
@@ -32,7 +33,7 @@ sys.path[:0] = [str(ROOT / 'tools'), str(ROOT / 'tools/analysis_tools')]
 from common import add_traceback, errors_in_a_line, put_between, table  # noqa: E402
 from get_flops import count_parts  # noqa: E402
 
-ENVIRONMENT = ('Python', 'PyTorch', 'TorchVision', 'MMEngine')
+ENVIRONMENT = ('Python', 'PyTorch', 'TorchVision', 'MMEngine', 'GPU 0')
 LOSSES = 60  # kept of a training, averaged between
 
 
@@ -157,8 +158,8 @@ def record(work_dir: Path) -> Path:
     file.write_text(compact(dict(
         config=name, seed=used.randomness.seed, finished=max(work_dir.glob('2*')).name[:8],
         precision='bfloat16' if 'BFloat16' in used.optim_wrapper.type else 'float32',
-        environment={key: re.search(rf'^ *{key}: (\S+)', log, re.MULTILINE)[1]
-                     for key in ENVIRONMENT},
+        environment=dict(re.findall(
+            rf'^ *({"|".join(ENVIRONMENT)}): (.+?)(?: \(.*)?$', log, re.MULTILINE)),
         parameters=whole.parameters, macs=whole.macs,
         result={key: result[key] for key in study.metrics},
         validation={key: sorted(values.items()) for key, values in metrics.items()},
@@ -188,11 +189,20 @@ def label(config: str, study: str) -> str:
     return config[:-len(STUDIES_BY_NAME[study].ending)].replace('_', ', ')
 
 
-def tabulate(study: str) -> str:
+def changed(study: str) -> Dict[str, str]:
+    """Configs of networks that are another with a change, as NETWORK-CHANGE, and that other's."""
+    pairs = permutations(recorded(study), 2)
+    return {config: other for config, other in pairs
+            if config.startswith(other.partition('_')[0] + '-')
+            and config.partition('_')[2] == other.partition('_')[2]}
+
+
+def tabulate(study: str, configs: Iterable[str]) -> str:
     """A Markdown table of a study: sizes, and every seed's metrics after the last step."""
-    metrics = STUDIES_BY_NAME[study].metrics
+    metrics, found = STUDIES_BY_NAME[study].metrics, recorded(study)
     rows = []
-    for config, runs in recorded(study).items():
+    for config in configs:
+        runs = found[config]
         first = runs[0]
         rows.append((
             f'[{label(config, study)}](../configs/real/{config}.py)',
@@ -212,6 +222,8 @@ def draw() -> Figure:
         study = STUDIES_BY_NAME[name]
         key, (shown, scale) = next(iter(study.metrics.items()))
         for config, runs in recorded(name).items():
+            if config in changed(name):
+                continue
             ours = 'mmvisionmix' in Config.fromfile(config_path(config)).model.backbone.type
             for run in runs:
                 steps, values = zip(*run['validation'][key])
@@ -225,18 +237,26 @@ def draw() -> Figure:
     return figure
 
 
-def write() -> None:
-    """Puts the tables in their places in the page, and draws the curves.
+def fill(page: str) -> str:
+    """Puts the tables in their places in the page.
 
     Raises:
-        ValueError: If the page has no place for a study.
+        ValueError: If the page has no place for a table.
     """
-    page = PAGE.read_text(encoding='utf-8')
     for name in STUDIES_BY_NAME:
-        if recorded(name):
-            page = put_between(page, f'<!-- begin {name}: real_data.py write -->',
-                               f'<!-- end {name} -->', tabulate(name))
-    PAGE.write_text(page, encoding='utf-8')
+        found, others = recorded(name), changed(name)
+        beside = sorted({*others, *others.values()}, key=lambda config: label(config, name))
+        for marks, configs in ((name, [config for config in found if config not in others]),
+                               (f'changed {name}', beside)):
+            if configs:
+                page = put_between(page, f'<!-- begin {marks}: real_data.py write -->',
+                                   f'<!-- end {marks} -->', tabulate(name, configs))
+    return page
+
+
+def write() -> None:
+    """Writes the tables into the page, and draws the curves."""
+    PAGE.write_text(fill(PAGE.read_text(encoding='utf-8')), encoding='utf-8')
     draw().savefig(CURVES)
 
 

@@ -79,14 +79,20 @@ def test_long_losses_are_averaged():
 
 
 def test_the_page_is_made_of_what_is_kept(work_dir, tmp_path, monkeypatch):
-    real_data.record(work_dir)
+    kept = real_data.record(work_dir)
+    changed = NAME.replace('r18', 'r18-wide')
+    kept.with_name(f'{changed}-s0.json').write_text(kept.read_text().replace(NAME, changed))
     page = tmp_path / 'page.md'
-    page.write_text('a\n<!-- begin camvid: real_data.py write -->old<!-- end camvid -->\nb\n')
+    page.write_text(''.join(
+        f'<!-- begin {marks}: real_data.py write -->old<!-- end {marks} -->\n'
+        for marks in ('camvid', 'changed camvid')))
     monkeypatch.setattr(real_data, 'PAGE', page)
     monkeypatch.setattr(real_data, 'CURVES', tmp_path / 'curves.png')
     real_data.main(['write'])
-    assert 'old' not in page.read_text() and page.read_text().endswith('<!-- end camvid -->\nb\n')
+    assert 'old' not in page.read_text() and page.read_text().endswith('camvid -->\n')
     assert re.search(r'\[r18, fpn\].* 11.6\dM .* bfloat16 *\| 12.3 *\| 61.0', page.read_text())
+    networks = re.findall(r'^\| \[([\w-]+),', page.read_text(), re.MULTILINE)
+    assert networks == ['r18', 'r18', 'r18-wide']  # alone, and beside its change
     assert (tmp_path / 'curves.png').stat().st_size
     page.write_text('no place')
     with pytest.raises(SystemExit, match='the page lacks the marks <!-- begin camvid'):
@@ -96,6 +102,4 @@ def test_the_page_is_made_of_what_is_kept(work_dir, tmp_path, monkeypatch):
 
 def test_tables_of_the_page_are_of_the_runs_that_are_kept():
     page = real_data.PAGE.read_text(encoding='utf-8')
-    for study in real_data.STUDIES_BY_NAME:
-        if real_data.recorded(study):
-            assert real_data.tabulate(study) in page
+    assert real_data.fill(page) == page
