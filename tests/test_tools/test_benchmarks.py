@@ -16,6 +16,8 @@ from benchmark_layers import MIXERS, Case
 from networks import Images
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmvisionmix.models import LinGlo
+
 TINY = ('--rounds', '1', '--threads', '1')
 
 
@@ -67,9 +69,6 @@ def test_memory_is_what_a_run_adds_to_a_fresh_process():
     assert matrix <= added <= 4 * matrix
 
 
-# benchmark_layers.py
-
-
 def test_layers_print_a_row_per_form_and_mode(capsys):
     benchmark_layers.main(['group', '--cases', '4,5,8,2', '--batch', '2', '--forms', 'literal',
                            'deployed', 'sdpa', *TINY])
@@ -94,9 +93,6 @@ def test_forms_of_a_layer_compute_the_same(name, mode):
     assert len(found) > 1 or (name, mode) == ('key-only', 'training')  # which has one form
     for out in found.values():
         torch.testing.assert_close(out, found['literal'])
-
-
-# benchmark.py and networks.py
 
 
 def test_networks_print_a_row_per_size_and_mode(capsys, tmp_path):
@@ -166,9 +162,6 @@ def test_networks_give_the_outputs_that_are_asked_for(name, outputs):
     assert len(maps) >= 4 if outputs == 'maps' else len(maps) == 1
 
 
-# profile_networks.py
-
-
 def test_profile_counts_networks_and_their_operators(monkeypatch, tmp_path):
     monkeypatch.setattr(profile_networks, 'measure_machine',
                         partial(profile_networks.measure_machine, side=64))
@@ -188,9 +181,6 @@ def test_profile_counts_networks_and_their_operators(monkeypatch, tmp_path):
             assert sum(kind[field] for kind in row['kinds'].values()) == pytest.approx(row[field])
 
 
-# plot_attention_cost.py
-
-
 def test_cost_is_printed_and_drawn(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(plot_attention_cost, 'peak_memory', lambda *args, **options: 2048.)
     plot_attention_cost.main(
@@ -200,3 +190,13 @@ def test_cost_is_printed_and_drawn(monkeypatch, capsys, tmp_path):
     assert small[0] == '32 x 32' and '-' not in small
     assert large[0] == '48 x 48' and large[3] == large[6] == '-'  # beyond the budget
     assert (tmp_path / 'new/a.png').stat().st_size
+
+
+def test_cost_compares_networks_that_differ_in_attention_alone():
+    models = {name: plot_attention_cost.build(name) for name in plot_attention_cost.CURVES}
+    images = torch.rand(2, 3, 40, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(models['fused'](images), models['matrix'](images))
+    kept = [part for part in models['matrix'].modules()
+            if isinstance(part, plot_attention_cost.MatrixAttention)]
+    assert len(kept) == sum(LinGlo.arch_settings['b0']['depths'])

@@ -71,9 +71,6 @@ def in_part(along, longer, split):
     return (along < border).all() if split == 'train' else (along >= border).all()
 
 
-# What is drawn
-
-
 @pytest.mark.parametrize('split', SPLITS)
 def test_scenes_show_the_labelled_photograph_and_the_right_part(split):
     sizes = [(100, 200), (200, 100), (150, 150), (90, 220), (120, 180), (180, 120)]
@@ -89,9 +86,6 @@ def test_scenes_show_the_labelled_photograph_and_the_right_part(split):
             assert in_part(along, max(height, width), split)
             assert len(np.unique(shift[classes == index], axis=0)) == 1  # an unscaled window
     assert counts == {2, 3, 4, 5}
-
-
-# What the codebases read
 
 
 def test_mmseg_reads_ade20k(made):
@@ -179,9 +173,6 @@ def test_demo_cifar_names_a_missing_file_and_never_downloads(tmp_path, monkeypat
         DATASETS.build(dict(type=kind, data_root=str(tmp_path), download=True))
 
 
-# The folders
-
-
 @pytest.mark.parametrize('layout', WRITERS)
 def test_the_same_recipe_gives_the_same_bytes(made, tmp_path, layout):
     write, recipe = WRITERS[layout]
@@ -204,9 +195,6 @@ def test_a_folder_with_anything_else_is_refused_and_unchanged(tmp_path, stranger
     with pytest.raises(FileExistsError, match=Path(stranger).name):
         write_ade20k(tmp_path, SCENES)
     assert contents(tmp_path) == before
-
-
-# The command
 
 
 @pytest.fixture(scope='module')

@@ -5,6 +5,7 @@ import pickle
 import re
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import export
@@ -15,7 +16,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
-from onnx_files import OnnxFile, use_onnx
+from onnx_files import OnnxFile, OnnxLogits, use_onnx
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
@@ -372,6 +373,9 @@ def test_int8_computes_where_weights_multiply_and_keeps_what_the_file_knows(
     for batch in plain.batches(images):
         wanted, found = (file(batch)[0] for file in (plain, quantized))
         assert 0 < (wanted - found).norm() < 0.3 * wanted.norm() and float(line) < 0.3
+    filled, = plain.batches(images[:1])  # with copies, which no range of int8 stretches for
+    assert len(filled.unique(dim=0)) == 1
+    assert deepcopy(OnnxLogits(plain)).file is plain  # as EMAHook copies models
 
 
 def test_what_a_runtime_or_an_exporter_lacks_is_told_in_a_line():

@@ -8,7 +8,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from checks import CheckData, CheckWeights, annotation_faults, head_fault, name_fault, size_fault
+from checks import (
+    CheckData,
+    CheckWeights,
+    annotation_faults,
+    annotations_blamed,
+    head_fault,
+    name_fault,
+    size_fault,
+)
 from common import errors_in_a_line, load_weights, override, read_config
 from damage import Detection, Segmentation, picture
 from inspection import Inspection, Sample, Summary
@@ -104,6 +112,8 @@ def test_settings_keep_blanks_commas_and_brackets_of_paths(old, option, new):
     cfg = Config(dict(a=old))
     override(cfg, [option])
     assert cfg.a == new
+    override(cfg, ['sync_bn=torch'])  # read by MMEngine, though no config has it
+    assert cfg.sync_bn == 'torch'
 
 
 @pytest.mark.parametrize('option', ('a', 'a.0=5', 'a.b.c=5'))
@@ -141,8 +151,11 @@ def test_annotations_by_hand_are_told_apart(tmp_path, change, message):
     annotate(data, change)
     dataset = dict(data_root=str(tmp_path), ann_file='annotations/instances_val2017.json',
                    pipeline=[dict(type='LoadAnnotations', with_bbox=True)])
-    line, = annotation_faults(dict(loader=dict(dataset=dataset)), ['loader'])
+    blamed = dict(loader=dict(dataset=dataset)), ['loader']
+    line, = annotation_faults(*blamed)
     assert line.startswith(str(data.file())) and message in line
+    with pytest.raises(ValueError, match=r'\(KeyError: 1\)$'), annotations_blamed(*blamed):
+        raise KeyError(1)
 
 
 def test_classes_that_the_file_calls_otherwise_are_named(tmp_path):
