@@ -34,9 +34,6 @@ def test_a_missing_package_is_named_with_the_extra_and_only_when_needed(missing,
     assert missing in last and f'pip install "mmvisionmix[{extra}]"' in last
 
 
-# SVHN
-
-
 @pytest.fixture
 def house_numbers(tmp_path):
     """Three digits per split, of SVHN's labels 10 (a zero), 3 and 9; returns (folder, images)."""
@@ -80,8 +77,6 @@ def test_svhn_damaged_file_is_named(house_numbers, damage, message):
         svhn(folder)
     assert len(svhn(folder, split='test')) == 3
 
-
-# Tiny ImageNet
 
 WNIDS = ('n02', 'n01', 'n03')  # the real file is not sorted either
 
