@@ -130,18 +130,19 @@ def classes_of(dataset: Any) -> Sequence[str]:
 def head_fault(dataset: Any, model: nn.Module) -> Optional[str]:
     """Says which head has another number of classes than a data set.
 
-    Losses and metrics of mmsegmentation and mmdetection pass over what one of them lacks, or fail.
-    Boxes of panoptic data sets are of their things alone.
+    Losses and metrics pass over what one of them lacks, or fail. Boxes of panoptic data sets are of
+    their things alone.
     """
     things = getattr(dataset, 'metainfo', {}).get('thing_classes')
     number = len(things or classes_of(dataset))
     for name, head in model.named_modules():
         kind = re.search(
-            r'(?:^|\.)((?:decode|auxiliary|bbox|mask)_head)(?:\.\d+)?$', name)
+            r'^head$|(?:^|\.)((?:decode|auxiliary|bbox|mask)_head)(?:\.\d+)?$', name)
         wanted = getattr(head, 'num_classes', None) or 0
-        # One class of a segmentor tells foreground from background.
-        binary = wanted == 1 and kind and kind[1] in ('decode_head', 'auxiliary_head')
-        if kind and wanted and not binary and number not in (0, wanted):
+        # One class of a segmentor tells foreground from background; classifiers may know more.
+        fits = number < wanted if name == 'head' else wanted == 1 and kind and kind[1] in (
+            'decode_head', 'auxiliary_head')
+        if kind and wanted and not fits and number not in (0, wanted):
             return (f'the data set {source_of(dataset)} has {number} classes, and '
                     f'model.{name}.num_classes is {wanted}; they have to be the same')
     return None

@@ -82,7 +82,7 @@ def test_classes_whose_numbers_are_others_than_in_training_are_named(classes, fi
 @pytest.mark.parametrize('name, number, fits', (
     ('decode_head', 3, False), ('decode_head', 1, True), ('bbox_head', 1, False),
     ('auxiliary_head', 3, False), ('auxiliary_head', 1, True),
-    ('rpn_head', 1, True)))
+    ('rpn_head', 1, True), ('head', 1, False), ('head', 3, True)))
 def test_heads_of_other_numbers_of_classes_are_named(name, number, fits):
     model = nn.ModuleDict({name: nn.Identity()})
     model[name].num_classes = number
