@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 from test_entry_recipes import ROOT, TASKS
+from test_train_and_test import toy_options
 
 TOY = ROOT / 'configs/toy/lkca_upernet_demo-ade20k.py'
 
@@ -28,20 +29,15 @@ def run_script(name, *args, cwd, **environment):
 def test_two_processes_train_without_unused_parameters_and_test_as_one(
         run_tool, demo_ade20k, tmp_path):
     """DistributedDataParallel would stop at a parameter that receives no gradient."""
-    options = ['--work-dir', 'work', '--cfg-options', 'train_cfg.max_iters=3',
-               'train_cfg.val_interval=3', 'train_dataloader.batch_size=2']
-    for split in ('train', 'val', 'test'):
-        options += [f'{split}_dataloader.dataset.data_root={demo_ade20k}',
-                    f'{split}_dataloader.num_workers=0',
-                    f'{split}_dataloader.persistent_workers=False']
+    options = ['--work-dir', 'work', *toy_options(demo_ade20k, 2)]
     common = dict(cwd=tmp_path, PORT=free_port(), OMP_NUM_THREADS=1)
     code, out = run_script('dist_train.sh', TOY, 2, *options, **common)
     assert code == 0, out[-4000:]
     assert "launcher = 'pytorch'" in out and 'find_unused_parameters' not in out
-    code, out = run_script('dist_test.sh', TOY, 'work/iter_3.pth', 2, *options, **common)
+    code, out = run_script('dist_test.sh', TOY, 'work/iter_2.pth', 2, *options, **common)
     assert code == 0, out[-4000:]
     shared = re.findall(r'mIoU: ([\d.]+)', out)[-1]
-    out = run_tool(ROOT / 'tools/test.py', TOY, 'work/iter_3.pth', *options, cwd=tmp_path)
+    out = run_tool(ROOT / 'tools/test.py', TOY, 'work/iter_2.pth', *options, cwd=tmp_path)
     assert re.findall(r'mIoU: ([\d.]+)', out)[-1] == shared
 
 

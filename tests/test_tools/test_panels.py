@@ -189,9 +189,6 @@ def test_maps_of_peers_have_their_channels_first(name, shape):
     assert subject.backbone(subject.images)[-1].shape == shape
 
 
-# segmentation_panels.py
-
-
 @pytest.fixture(scope='module')
 def segmentor(tmp_path_factory):
     """A folder with demo data, a config of a tiny stock model, and a checkpoint of it."""
