@@ -34,6 +34,8 @@ from common import add_traceback, errors_in_a_line, put_between, table  # noqa: 
 from get_flops import count_parts  # noqa: E402
 
 ENVIRONMENT = ('Python', 'PyTorch', 'TorchVision', 'MMEngine', 'GPU 0')
+PRECISIONS = {'OptimWrapper': 'float32', 'AmpOptimWrapper': 'float16',
+              'mmvisionmix.BFloat16OptimWrapper': 'bfloat16'}
 LOSSES = 60  # kept of a training, averaged between
 
 
@@ -108,9 +110,11 @@ def read_result(work_dir: Path, cfg: Config, last: Dict[str, float]) -> Dict[str
     """Metrics on the test part, those of the last validation if that was on the same part.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If there are none, or they are older than the training.
     """
     tests = sorted(work_dir.glob('test/*/*.json'))
+    if tests and tests[-1].parent.name < max(work_dir.glob('2*')).name:
+        raise ValueError(f'{work_dir}/test is older than the training')
     if tests:
         last = json.loads(tests[-1].read_text())
     elif cfg.test_dataloader.dataset != cfg.val_dataloader.dataset:
@@ -141,9 +145,9 @@ def record(work_dir: Path) -> Path:
     dumped, = dumps
     name, used = dumped.stem, Config.fromfile(dumped)
     study, cfg = STUDIES_BY_NAME[study_of(name)], Config.fromfile(config_path(name))
-    for path in ('model', 'param_scheduler', 'train_pipeline', 'train_cfg',
-                 'optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg',
-                 'train_dataloader.batch_size'):
+    for path in ('model', 'param_scheduler', 'train_cfg', 'optim_wrapper.optimizer',
+                 'optim_wrapper.paramwise_cfg', 'optim_wrapper.clip_grad',
+                 'train_dataloader.batch_size', 'train_dataloader.dataset.pipeline'):
         if setting(cfg, path) != setting(used, path):
             raise ValueError(f'{dumped}: {path} is not that of the config {name}')
     losses, metrics = read_log(work_dir, study)
@@ -156,8 +160,8 @@ def record(work_dir: Path) -> Path:
     file = RUNS / f'{name}-s{used.randomness.seed}.json'
     RUNS.mkdir(exist_ok=True)
     file.write_text(compact(dict(
-        config=name, seed=used.randomness.seed, finished=max(work_dir.glob('2*')).name[:8],
-        precision='bfloat16' if 'BFloat16' in used.optim_wrapper.type else 'float32',
+        config=name, seed=used.randomness.seed, started=max(work_dir.glob('2*')).name[:8],
+        precision=PRECISIONS[used.optim_wrapper.type],
         environment=dict(re.findall(
             rf'^ *({"|".join(ENVIRONMENT)}): (.+?)(?: \(.*)?$', log, re.MULTILINE)),
         parameters=whole.parameters, macs=whole.macs,
@@ -221,8 +225,9 @@ def draw() -> Figure:
     for ax, name in zip(figure.subplots(1, len(studies), squeeze=False)[0], studies):
         study = STUDIES_BY_NAME[name]
         key, (shown, scale) = next(iter(study.metrics.items()))
+        others = changed(name)
         for config, runs in recorded(name).items():
-            if config in changed(name):
+            if config in others:
                 continue
             ours = 'mmvisionmix' in Config.fromfile(config_path(config)).model.backbone.type
             for run in runs:

@@ -45,7 +45,7 @@ def test_a_resumed_training_is_kept_once_with_its_result(work_dir):
     assert kept['validation']['mIoU'] == [[step, step / 100] for step in range(300, 1501, 300)]
     assert len(kept['loss']) == 30 and [loss for step, loss in kept['loss'] if step == 650] == [1]
     assert kept['precision'] == 'bfloat16' and kept['environment']['PyTorch'] == '2.11.0+cpu'
-    assert (kept['config'], kept['seed'], kept['finished']) == (NAME, 0, '20261126')
+    assert (kept['config'], kept['seed'], kept['started']) == (NAME, 0, '20261126')
     assert 11e6 < kept['parameters'] < 12e6
 
 
