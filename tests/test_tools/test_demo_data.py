@@ -15,20 +15,8 @@ from mmseg.datasets import ADE20KDataset
 from PIL import Image
 from pycocotools.coco import COCO
 
-from demo_data import (
-    SPLITS,
-    Recipe,
-    SceneRecipe,
-    photographs,
-    svhn,
-    write_ade20k,
-    write_cifar10,
-    write_cifar100,
-    write_coco,
-    write_imagenet,
-    write_svhn,
-    write_tiny_imagenet,
-)
+import demo_data
+from demo_data import SPLITS, Recipe, SceneRecipe, photographs, svhn
 from demo_data.pictures import draw_pictures
 from demo_data.scenes import draw_scene
 from mmvisionmix.datasets.availability import DEMO_LAYOUTS
@@ -36,10 +24,12 @@ from mmvisionmix.datasets.availability import DEMO_LAYOUTS
 ROOT = Path(__file__).resolve().parents[2]
 SCENES, PICTURES = SceneRecipe(size=48, train=12, val=11, seed=5), Recipe(train=13, val=11, seed=5)
 WRITERS = {
-    'ade20k': (write_ade20k, SCENES), 'coco': (write_coco, SCENES),
-    'cifar10': (write_cifar10, PICTURES), 'cifar100': (write_cifar100, PICTURES),
-    'svhn': (write_svhn, PICTURES), 'tiny-imagenet': (write_tiny_imagenet, PICTURES),
-    'imagenet': (write_imagenet, PICTURES)}
+    'ade20k': (demo_data.write_ade20k, SCENES), 'coco': (demo_data.write_coco, SCENES),
+    'cifar10': (demo_data.write_cifar10, PICTURES),
+    'cifar100': (demo_data.write_cifar100, PICTURES),
+    'svhn': (demo_data.write_svhn, PICTURES),
+    'tiny-imagenet': (demo_data.write_tiny_imagenet, PICTURES),
+    'imagenet': (demo_data.write_imagenet, PICTURES)}
 
 
 @pytest.fixture(scope='module')
@@ -189,11 +179,11 @@ def test_the_same_recipe_gives_the_same_bytes(made, tmp_path, layout):
 
 @pytest.mark.parametrize('stranger', ['notes.txt', 'images/training/ADE_train_00000099.jpg'])
 def test_a_folder_with_anything_else_is_refused_and_unchanged(tmp_path, stranger):
-    write_ade20k(tmp_path, SceneRecipe(size=32, train=1, val=1))
+    demo_data.write_ade20k(tmp_path, SceneRecipe(size=32, train=1, val=1))
     (tmp_path / stranger).write_text('precious')
     before = contents(tmp_path)
     with pytest.raises(FileExistsError, match=Path(stranger).name):
-        write_ade20k(tmp_path, SCENES)
+        demo_data.write_ade20k(tmp_path, SCENES)
     assert contents(tmp_path) == before
 
 

@@ -6,17 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from demo_data import (
-    Recipe,
-    SceneRecipe,
-    write_ade20k,
-    write_cifar10,
-    write_cifar100,
-    write_coco,
-    write_imagenet,
-    write_svhn,
-    write_tiny_imagenet,
-)
+import demo_data
+from demo_data import Recipe, SceneRecipe
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENES = SceneRecipe(size=128, train=4, val=2)
@@ -28,26 +19,26 @@ SMALL_DETECTOR = [
 # ends with. Numbers in options are those of steps in the pipelines.
 TASKS = {
     'imagenet': (
-        'mmpretrain', write_imagenet, Recipe(train=20, val=10),
+        'mmpretrain', demo_data.write_imagenet, Recipe(train=20, val=10),
         ['train_cfg.max_epochs=1', 'train_dataloader.batch_size=10',
          'train_dataloader.dataset.pipeline.1.scale=64',
          'val_dataloader.dataset.pipeline.2.crop_size=64'],
         r'Epoch\(val\) \[1\]\[1/1\]    accuracy/top1: [\d.]+'),
     'retinanet': (
-        'mmdet', write_coco, SCENES, [*SMALL_DETECTOR, 'model.test_cfg.score_thr=0.'],
+        'mmdet', demo_data.write_coco, SCENES, [*SMALL_DETECTOR, 'model.test_cfg.score_thr=0.'],
         r'Epoch\(val\) \[1\]\[2/2\]    coco/bbox_mAP: [\d.]+'),
     'mask-rcnn': (
-        'mmdet', write_coco, SCENES,
+        'mmdet', demo_data.write_coco, SCENES,
         [*SMALL_DETECTOR, 'model.test_cfg.rcnn.score_thr=0.', 'model.test_cfg.rcnn.max_per_img=10',
          'model.train_cfg.rcnn.sampler.num=32'],
         r'Epoch\(val\) \[1\]\[2/2\]    coco/bbox_mAP: [\d.]+ .* coco/segm_mAP: [\d.]+'),
     'panoptic-fpn': (
-        'mmdet', write_coco, SCENES,
+        'mmdet', demo_data.write_coco, SCENES,
         [*SMALL_DETECTOR[:3], 'val_evaluator.ann_file={data}/annotations/panoptic_val2017.json',
          'val_evaluator.seg_prefix={data}/annotations/panoptic_val2017/'],
         r'Epoch\(val\) \[1\]\[2/2\]    coco_panoptic/PQ: [\d.]+'),
     'mask2former': (
-        'mmdet', write_coco, SCENES,
+        'mmdet', demo_data.write_coco, SCENES,
         ['train_cfg.max_iters=2', 'train_cfg.val_interval=2', SMALL_DETECTOR[2], SMALL_DETECTOR[3],
          'model.data_preprocessor.batch_augments.0.size="(64,64)"',
          'model.panoptic_head.transformer_decoder.num_layers=1',
@@ -55,7 +46,7 @@ TASKS = {
          'train_dataloader.dataset.pipeline.4.crop_size="(64,64)"'],
         r'Iter\(val\) \[2/2\] .*coco/segm_mAP: [\d.]+'),
     'rtmdet': (
-        'mmdet', write_coco, SCENES,
+        'mmdet', demo_data.write_coco, SCENES,
         # After one step all boxes may be of width 0.
         ['train_cfg.max_epochs=1', SMALL_DETECTOR[3], 'model.test_cfg.min_bbox_size=-1',
          *(f'train_dataloader.dataset.pipeline.{option}="(64,64)"' for option in (
@@ -64,7 +55,7 @@ TASKS = {
              '1.scale', '2.size'))],
         r'Epoch\(val\) \[1\]\[1/1\]    coco/bbox_mAP: [\d.]+'),
     'segmentation': (
-        'mmseg', write_ade20k, SCENES,
+        'mmseg', demo_data.write_ade20k, SCENES,
         ['train_cfg.max_iters=2', 'train_cfg.val_interval=2', 'train_dataloader.batch_size=2',
          'model.data_preprocessor.size="(64,64)"',
          'train_dataloader.dataset.pipeline.2.scale="(256,64)"',
@@ -123,10 +114,11 @@ def test_trains_and_validates(run_tool, tmp_path, tmp_path_factory, recipe, tool
 
 
 @pytest.mark.parametrize('data, network, write, kind, tool', (
-    ('cifar10', 'lkca', write_cifar10, 'DemoCIFAR10', 'ours'),
-    ('cifar100', 'lkca', write_cifar100, 'DemoCIFAR100', 'stock'),
-    ('svhn', 'vit', write_svhn, '', 'ours'), ('svhn', 'vit', write_svhn, '', 'stock'),
-    ('tiny-imagenet', 'lkca', write_tiny_imagenet, '', 'ours')))
+    ('cifar10', 'lkca', demo_data.write_cifar10, 'DemoCIFAR10', 'ours'),
+    ('cifar100', 'lkca', demo_data.write_cifar100, 'DemoCIFAR100', 'stock'),
+    ('svhn', 'vit', demo_data.write_svhn, '', 'ours'),
+    ('svhn', 'vit', demo_data.write_svhn, '', 'stock'),
+    ('tiny-imagenet', 'lkca', demo_data.write_tiny_imagenet, '', 'ours')))
 def test_classifiers_of_small_images_train(run_tool, tmp_path, data, network, write, kind, tool):
     write(tmp_path / 'data', Recipe(train=20, val=10))
     options = ['train_cfg.max_epochs=1']

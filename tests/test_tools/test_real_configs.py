@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from common import build_model
 from inspection import Inspection
+from mmcv.cnn.bricks import DropPath
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from mmpretrain.datasets.categories import CIFAR10_CATEGORIES
@@ -102,6 +104,16 @@ def test_training_evaluates(run_tool, tmp_path, case, tools):
         cwd=tmp_path)
     assert re.search(rf'\(val\) .*{metrics}', out)
     assert not re.search('loss.*: (inf|nan)', out)
+
+
+@pytest.mark.parametrize(
+    'file', sorted((ROOT / 'configs/real').glob('*.py')), ids=lambda file: file.stem)
+def test_networks_are_trained_alike(file):
+    """Stock ones by themselves leave norms untrained, or drop paths."""
+    parts = list(build_model(Config.fromfile(file)).train().modules())
+    assert all(part.training for part in parts)
+    rates = {float(part.drop_prob or 0) for part in parts if isinstance(part, DropPath)}
+    assert rates <= {0.1 if 'cifar' in file.name else 0.}
 
 
 def test_empty_boxes_that_train_are_found(tmp_path):
