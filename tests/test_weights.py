@@ -4,10 +4,13 @@ import hashlib
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from mmpretrain import ImageClassificationInferencer
 from mmseg.apis import inference_model, init_model
 from PIL import Image
+from skimage.data import chelsea
 from sklearn.datasets import load_sample_image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -16,7 +19,9 @@ PAGE = (FOLDER / 'README.md').read_text(encoding='utf-8')
 # Config, metric in per cent, and where the data are, by file.
 FILES = {
     'linglo-b0_fpn_camvid.pth': (
-        'linglo-b0_fpn_1xb4-1500_camvid-240x320', 40.89, 'data/camvid/CamVid/test')}
+        'linglo-b0_fpn_1xb4-1500_camvid-240x320', 40.89, 'data/camvid/CamVid/test'),
+    'lkca-0.5m_cifar10.pth': (
+        'lkca-0.5m_1xb128-100e_cifar10-images', 82.98, 'data/cifar10-images/test')}
 # Shares of the pixels of scikit-learn's china.jpg, in per cent.
 SHARES = dict(
     Sky=45.62, Building=19.71, Pole=0.0, Road=0.12, Pavement=0.0, Tree=31.2, SignSymbol=0.0,
@@ -44,6 +49,15 @@ def test_a_photograph_that_the_segmentor_never_saw(tmp_path):
     shares = 100 * torch.bincount(labels, minlength=11) / len(labels)
     found = dict(zip(model.dataset_meta['classes'], shares.tolist()))
     assert found == pytest.approx(SHARES, abs=0.05)
+
+
+def test_a_cat_that_the_classifier_never_saw():
+    name = 'lkca-0.5m_cifar10.pth'
+    classify = ImageClassificationInferencer(
+        str(ROOT / f'configs/real/{FILES[name][0]}.py'), str(FOLDER / name), device='cpu')
+    cat = Image.fromarray(chelsea()).resize((32, 32), Image.Resampling.BICUBIC)
+    found, = classify(np.asarray(cat)[..., ::-1])
+    assert (found['pred_class'], found['pred_score']) == ('cat', pytest.approx(0.667, abs=2e-3))
 
 
 @pytest.mark.slow
