@@ -139,10 +139,10 @@ def head_fault(dataset: Any, model: nn.Module) -> Optional[str]:
         kind = re.search(
             r'^head$|(?:^|\.)((?:decode|auxiliary|bbox|mask)_head)(?:\.\d+)?$', name)
         wanted = getattr(head, 'num_classes', None) or 0
-        # One class of a segmentor tells foreground from background; classifiers may know more.
-        fits = number < wanted if name == 'head' else wanted == 1 and kind and kind[1] in (
-            'decode_head', 'auxiliary_head')
-        if kind and wanted and not fits and number not in (0, wanted):
+        # One class of a segmentor tells foreground from background.
+        binary = wanted == 1 and kind and kind[1] in ('decode_head', 'auxiliary_head')
+        spare = wanted > number and name == 'head'  # a classifier may know classes beside
+        if kind and wanted and not binary and not spare and number not in (0, wanted):
             return (f'the data set {source_of(dataset)} has {number} classes, and '
                     f'model.{name}.num_classes is {wanted}; they have to be the same')
     return None

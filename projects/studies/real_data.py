@@ -18,7 +18,7 @@ import sys
 from functools import reduce
 from itertools import permutations
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from matplotlib.figure import Figure
 from mmengine.config import Config
@@ -201,9 +201,15 @@ def changed(study: str) -> Dict[str, str]:
             and config.partition('_')[2] == other.partition('_')[2]}
 
 
-def tabulate(study: str, configs: Iterable[str]) -> str:
-    """A Markdown table of a study: sizes, and every seed's metrics after the last step."""
+def tabulate(study: str, configs: Sequence[str]) -> str:
+    """A Markdown table of a study: sizes, and every seed's metrics after the last step.
+
+    The first metric stands there of the validation part, too, where that is another.
+    """
     metrics, found = STUDIES_BY_NAME[study].metrics, recorded(study)
+    key, (shown, scale) = next(iter(metrics.items()))
+    last = {config: [run['validation'][key][-1][1] for run in found[config]] for config in configs}
+    apart = any(last[config] != [run['result'][key] for run in found[config]] for config in configs)
     rows = []
     for config in configs:
         runs = found[config]
@@ -213,9 +219,11 @@ def tabulate(study: str, configs: Iterable[str]) -> str:
             f'{first["parameters"] / 1e6:.2f}M', f'{first["macs"] / 1e9:.2f}G',
             ', '.join(sorted({run['precision'] for run in runs})),
             *(', '.join(f'{scale * run["result"][key]:.1f}' for run in runs)
-              for key, (_, scale) in metrics.items())))
+              for key, (_, scale) in metrics.items()),
+            *([', '.join(f'{scale * value:.1f}' for value in last[config])] if apart else [])))
     return table(('network', 'parameters', 'MACs', 'precision',
-                  *(shown for shown, _ in metrics.values())), rows)
+                  *(shown for shown, _ in metrics.values()),
+                  *([f'{shown}, validation'] if apart else [])), rows)
 
 
 def draw() -> Figure:

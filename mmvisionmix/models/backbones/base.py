@@ -115,7 +115,7 @@ class BaseBackbone(BaseModule):
     arch_settings: Dict[str, dict] = {}
     fractional_settings: Tuple[str, ...] = ()  # those of them that need not be whole
     default_init_cfg: Union[dict, List[dict], None] = None
-    pretraining_config: str = ''  # the config that weights come from, with {arch} in it
+    pretraining_config: str = ''  # the config that weights come from, without .py
     stem_names: Tuple[str, ...] = ('stem', )  # modules and parameters that belong to the stem
     family: str = ''
     arch_options: Dict[str, dict] = {}

@@ -55,14 +55,21 @@ def forget_the_end(work_dir):
         line for line in file.read_text().splitlines() if '"step": 1500' not in line))
 
 
-def change_the_recipe(work_dir):
-    file = work_dir / f'{NAME}.py'
-    file.write_text(file.read_text().replace('max_iters=1500', 'max_iters=2000'))
+def change(old, new):
+    """A change to the config that a training used."""
+    def spoil(work_dir):
+        file = work_dir / f'{NAME}.py'
+        assert old in file.read_text()
+        file.write_text(file.read_text().replace(old, new))
+    return spoil
 
 
 @pytest.mark.parametrize('spoil, message', (
     (forget_the_end, 'the training has not ended'),
-    (change_the_recipe, 'train_cfg is not that of the config'),
+    (change('max_iters=1500', 'max_iters=2000'), 'train_cfg is not that of the config'),
+    (change('prob=0.5', 'prob=0.4'), 'train_dataloader.dataset.pipeline is not that of the'),
+    (lambda work_dir: (work_dir / 'test/20261127').rename(work_dir / 'test/20261125'),
+     'test is older than the training'),
     (lambda work_dir: (work_dir / 'test/20261127/a.json').unlink(), 'no result of tools/test.py'),
     (lambda work_dir: (work_dir / f'{NAME}.py').rename(work_dir / 'other.py'),
      'other is no config of configs/real')))
