@@ -1,9 +1,8 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """Parameters and multiply-adds of the network of a config."""
-import ast
+import copy
 import math
-from functools import lru_cache
-from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -23,6 +22,7 @@ COUNTINGS = ('literal', 'convolution', 'modules')
 DETECTION_SIZE = (800, 1280)
 # Training crops, and the argument that gives their size.
 CROPS = {'RandomCrop': 'crop_size', 'RandomResizedCrop': 'scale'}
+_counted: Dict[tuple, 'Complexity'] = {}
 
 
 class Complexity(NamedTuple):
@@ -72,12 +72,14 @@ def count_complexity(cfg: Config,
     """
     if counting not in COUNTINGS:
         raise ValueError(f'counting must be one of {COUNTINGS}, got {counting!r}')
-    network = (repr(cfg.model.to_dict()), cfg.default_scope, size or image_size(cfg), counting,
-               deployed)
-    try:
-        return _count(*network, 'meta')
-    except (NotImplementedError, RuntimeError):  # what it computes depends on values
-        return _count(*network, 'cpu')
+    settings = (cfg.default_scope, size or image_size(cfg), counting, deployed)
+    network = (repr(cfg.model.to_dict()), *settings)
+    if network not in _counted:
+        try:
+            _counted[network] = _count(copy.deepcopy(cfg.model), *settings, 'meta')
+        except (NotImplementedError, RuntimeError):  # what it computes depends on values
+            _counted[network] = _count(copy.deepcopy(cfg.model), *settings, 'cpu')
+    return _counted[network]
 
 
 def image_size(cfg: Config) -> Tuple[int, int]:
@@ -104,13 +106,12 @@ def image_size(cfg: Config) -> Tuple[int, int]:
                      f'{[type_name(step) for step in steps]}')
 
 
-@lru_cache(maxsize=None)
 @torch.no_grad()
-def _count(model: str, scope: str, size: Tuple[int, int], counting: str,
+def _count(config: ConfigDict, scope: str, size: Tuple[int, int], counting: str,
            deployed: bool, device: str) -> Complexity:
-    config = ConfigDict(ast.literal_eval(model))
     with DefaultScope.overwrite_default_scope(scope):
-        kind = MODELS.get(config.get('backbone', config).type)  # timm's networks have no backbone
+        kind = config.get('backbone', config).type  # timm's networks have no backbone
+        kind = MODELS.get(kind) if isinstance(kind, str) else kind
         own = isinstance(kind, type) and issubclass(kind, BaseBackbone)
         impls = kind.counted_impls if own else {}
         if impls:

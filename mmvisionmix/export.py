@@ -60,7 +60,7 @@ class Exportable(nn.Module):
         given = getattr(model, 'data_preprocessor', None)
         self.mean, self.std = (
             None if getattr(given, name, None) is None else
-            [round(value, 4) for value in getattr(given, name).flatten().tolist()]
+            [float(f'{value:.7g}') for value in getattr(given, name).flatten().tolist()]
             for name in ('mean', 'std'))
         self.rgb = any(getattr(given, name, False)
                        for name in ('to_rgb', 'channel_conversion', '_channel_conversion'))

@@ -6,6 +6,7 @@ from mmengine.hub import get_config
 
 from mmvisionmix import config_path
 from mmvisionmix.complexity import COUNTINGS, count_complexity, image_size
+from mmvisionmix.models import LinGlo
 
 WIDTH, DEPTH, SIDE, CLASSES = 16, 2, 32, 10
 TOKENS = (SIDE // 4)**2
@@ -117,6 +118,9 @@ def test_size_is_that_of_the_training_crop_or_given():
                    for side in (64, 128))
     assert twice == 2 * once
     assert count_complexity(resnet(), deployed=True) == count_complexity(resnet())
+    named, classed = own('LinGlo'), own('LinGlo')
+    classed.model.backbone.type = LinGlo
+    assert count_complexity(classed) == count_complexity(named)
     with pytest.raises(ValueError, match=r"none of .* size from: \['LoadImageFromFile', 'Resize'"):
         image_size(classifier(crop='Resize'))
     with pytest.raises(ValueError, match="one of .*'literal'.* got 'fast'"):

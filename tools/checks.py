@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
-from common import load_weights
+from common import listed, load_weights
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -114,11 +114,11 @@ def name_fault(dataset: Any) -> Optional[str]:
     names = [category.get('name') for category in found.get('categories', ())]
     twice = [name for name in dict.fromkeys(names) if name in classes and names.count(name) > 1]
     if twice:
-        return f'{dataset.ann_file} has several categories called {_listed(twice)}'
+        return f'{dataset.ann_file} has several categories called {listed([*map(repr, twice)])}'
     missing = [name for name in classes if name not in names]
     extra = [name for name in names if name not in classes]
-    return (f'{dataset.ann_file} has no {_listed(missing)}, which the config has; it has '
-            f'{_listed(extra) or "no other classes"}. Give the data set '
+    return (f'{dataset.ann_file} has no {listed([*map(repr, missing)])}, which the config has; it '
+            f'has {listed([*map(repr, extra)]) or "no other classes"}. Give the data set '
             'metainfo=dict(classes=...) of the names in the file')
 
 
@@ -139,8 +139,8 @@ def head_fault(dataset: Any, model: nn.Module) -> Optional[str]:
         kind = re.search(
             r'^head$|(?:^|\.)((?:decode|auxiliary|bbox|mask)_head)(?:\.\d+)?$', name)
         wanted = getattr(head, 'num_classes', None) or 0
-        # One class of a segmentor tells foreground from background.
-        binary = wanted == 1 and kind and kind[1] in ('decode_head', 'auxiliary_head')
+        # One class of a segmentor tells foreground from background, and so do STDC's borders.
+        binary = kind and wanted in dict(decode_head=(1, ), auxiliary_head=(1, 2)).get(kind[1], ())
         spare = wanted > number and name == 'head'  # a classifier may know classes beside
         if kind and wanted and not binary and not spare and number not in (0, wanted):
             return (f'the data set {source_of(dataset)} has {number} classes, and '
@@ -223,10 +223,6 @@ def _is_mask(value: Any) -> bool:
     if isinstance(value, dict):
         return 'counts' in value and 'size' in value
     return isinstance(value, list) and bool(value) and all(_are_numbers(part, 6) for part in value)
-
-
-def _listed(names: Sequence[str], most: int = 10) -> str:
-    return ', '.join(map(repr, names[:most])) + (' ...' if len(names) > most else '')
 
 
 @contextmanager

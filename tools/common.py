@@ -62,6 +62,14 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def read_size(text: str) -> Tuple[int, int]:
+    """Reads ``HEIGHTxWIDTH``, pixels, from the command line."""
+    sides = text.split('x')
+    if len(sides) != 2:
+        raise argparse.ArgumentTypeError(f'must be HEIGHTxWIDTH, got {text!r}')
+    return positive_int(sides[0]), positive_int(sides[1])
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table in Markdown; what looks like rich's markup stays as it is."""
     found = Table(*header, box=box.MARKDOWN)
@@ -136,7 +144,7 @@ def _place_in_users_code(error: Exception) -> str:
     called += re.findall(r'File "(.+?)", line (\d+), in (\S+)', str(error))  # of a worker
     others = (sysconfig.get_path('stdlib'), *OURS, '<')
     for file, line, function in reversed(called):
-        if 'site-packages' not in file and not file.startswith(others):
+        if not re.search('(site|dist)-packages', file) and not file.startswith(others):
             return f'{function}() of {file}, line {line}'
     return ''
 
@@ -222,9 +230,12 @@ def put_between(page: str, begin: str, end: str, text: str) -> str:
 
 
 def check_files(*paths: str) -> None:
-    """Raises a FileNotFoundError that names the first file of this machine that is missing."""
+    """Raises a FileNotFoundError that names the first file that is missing.
+
+    Addresses, and configs of installed packages, are not looked for.
+    """
     for path in paths:
-        if '://' not in path and not Path(path).is_file():
+        if not re.search('::|://', path) and not Path(path).is_file():
             raise FileNotFoundError(f'{path} does not exist')
 
 
@@ -279,23 +290,25 @@ def load_weights(model: nn.Module, weights: Mapping[str, Any], source: str,
     state = model.state_dict()
     broken = [name for name in learnt if not state[name].isfinite().all()]
     if broken:
-        raise ValueError(f'{source} holds NaN or infinite values in {_few(broken)}: its training '
-                         'has diverged')
+        raise ValueError(f'{source} holds NaN or infinite values in {listed(broken, 3)}: its '
+                         'training has diverged')
     if allow_missing:
         return
     missing = [name for name in found.missing_keys if not name.endswith('num_batches_tracked')]
     if missing:
         raise ValueError(
             f'{source} lacks {len(missing)} of the {len(state)} weights of the model: '
-            f'{_few(missing)}. What it has is named {_few(list(weights))}')
+            f'{listed(missing, 3)}. What it has is named {listed(list(weights), 3)}')
     parts = dict(model.named_modules())
     others = [name for name in found.unexpected_keys if name.rpartition('.')[0] in parts]
     if others:
-        raise ValueError(f'{source} is of another model, whose layers have {_few(others)}')
+        raise ValueError(f'{source} is of another model, whose layers have {listed(others, 3)}')
 
 
-def _few(names: Sequence[str]) -> str:
-    return ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """The first of some names, and how many more there are."""
+    more = f' and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(names[:most]) + more
 
 
 def build_model(cfg: Config) -> nn.Module:
@@ -338,7 +351,8 @@ def load_config(args: argparse.Namespace, loaders: Sequence[str], *needed: str) 
         SystemExit: If what a launcher provides, or its GPUs, are missing; says what to do.
         OSError: If the work directory cannot be written.
     """
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    os.environ.setdefault(
+        'LOCAL_RANK', os.environ.get('OMPI_COMM_WORLD_LOCAL_RANK', str(args.local_rank)))
     _check_launcher(args.launcher)
     cfg = read_config(args.config, args.cfg_options)
     lacking = [key for key in ('model', *needed) if not cfg.get(key)]
@@ -385,4 +399,6 @@ def _distribute_on_cpu(cfg: Config) -> None:
     torch.distributed.init_process_group('gloo')
     wrapper = dict(
         type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    if cfg.get('find_unused_parameters'):
+        wrapper['find_unused_parameters'] = True
     cfg.model_wrapper_cfg = {**wrapper, **(cfg.get('model_wrapper_cfg') or {})}

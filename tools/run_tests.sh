@@ -2,7 +2,7 @@
 # Prepares the environment, checks style and types, runs the tests.
 #
 #     bash tools/run_tests.sh                          all of them, and the coverage of the package
-#     bash tools/run_tests.sh tests/test_ops -k fft    what you name, with any option of pytest
+#     bash tools/run_tests.sh tests/test_ops -k conv   what you name, with any option of pytest
 #     bash tools/run_tests.sh -m slow                  those that take minutes each
 #     bash tools/run_tests.sh --stack onedl [...]      with the maintained forks; unless named, a core
 #     bash tools/run_tests.sh --stack lite [...]       without detection; unless named, a core

@@ -3,19 +3,25 @@
 import argparse
 import copy
 from pathlib import Path
-from typing import Sequence
+from typing import List, Sequence
 
 from checks import CheckData, CheckWeights, annotations_blamed, whole_model
-from common import add_run_arguments, build_runner, check_files, errors_in_a_line, load_config
+from common import (
+    add_run_arguments,
+    build_runner,
+    check_files,
+    errors_in_a_line,
+    load_config,
+    load_weights,
+)
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmengine.runner.checkpoint import load_state_dict
 from onnx_files import use_onnx
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from mmvisionmix.datasets.availability import type_name
+from mmvisionmix.datasets.availability import leaf_datasets, type_name
 from mmvisionmix.models import switch_to_deploy
 
 LOADERS = ('test_dataloader', )
@@ -25,6 +31,13 @@ DRAWING_HOOKS = {
     'DetVisualizationHook': ('draw', 'test_out_dir'),
     'VisualizationHook': ('enable', 'out_dir'),
 }
+TTA_MODELS = {
+    'mmpretrain': dict(type='AverageClsScoreTTA'),
+    'mmseg': dict(type='SegTTAModel'),
+    'mmdet': dict(type='DetTTAModel', tta_cfg=dict(
+        nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)),
+}
+"""For configs that have none."""
 
 
 class ReverseChannels(Hook):
@@ -48,7 +61,8 @@ def parse_args() -> argparse.Namespace:
         '--show-dir', metavar='DIR',
         help="draw the predictions of all images into this folder, by the config's hook for that")
     parser.add_argument(
-        '--tta', action='store_true', help="test-time augmentation by the config's tta_pipeline")
+        '--tta', action='store_true',
+        help="test-time augmentation by the config's tta_pipeline or, if it has none, by a flip")
     parser.add_argument(
         '--deploy', action='store_true',
         help='test the folded form of the backbone; the checkpoint may be plain or folded')
@@ -73,14 +87,30 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
             cfg.test_evaluator]
         cfg.test_evaluator = [*metrics, dict(type='DumpResults', out_file_path=args.out)]
     if args.tta:
-        if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
-            raise SystemExit('--tta needs tta_model and tta_pipeline in the config')
         if args.show_dir and cfg.get('default_scope') == 'mmpretrain':
             raise SystemExit("--show-dir: mmpretrain's hook does not draw images of --tta")
-        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
-        cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+        augment(cfg)
     if args.show_dir:
         draw_predictions(cfg, str(Path(args.show_dir).resolve()))
+
+
+def augment(cfg: Config) -> None:
+    """Lets a model average over augmented images, by default as the stock tools do."""
+    scope = cfg.get('default_scope')
+    if 'tta_model' not in cfg and scope not in TTA_MODELS:
+        raise SystemExit(f'--tta needs tta_model in the config, as its scope is {scope}')
+    for dataset in leaf_datasets(cfg.test_dataloader.dataset):
+        dataset.pipeline = cfg.get('tta_pipeline') or flip_too(dataset.pipeline)
+    cfg.model = ConfigDict(**cfg.get('tta_model', TTA_MODELS.get(scope)), module=cfg.model)
+
+
+def flip_too(pipeline: Sequence[dict]) -> List[dict]:
+    """A test pipeline that gives each image as it is, and flipped."""
+    *steps, pack = copy.deepcopy(list(pipeline))
+    if 'meta_keys' in pack:
+        pack['meta_keys'] = (*pack['meta_keys'], 'flip', 'flip_direction')
+    flips = [dict(type='RandomFlip', prob=prob) for prob in (0., 1.)]
+    return [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
 
 
 def draw_predictions(cfg: Config, folder: str) -> None:
@@ -108,12 +138,14 @@ class FoldCheckpoint(Hook):
 
     Args:
         plain (nn.Module): The model before it was deployed.
+        allow_missing (bool): Whether a checkpoint may lack weights.
     """
 
     priority = 'VERY_HIGH'  # before hooks that load them into copies of the model, such as EMA
 
-    def __init__(self, plain: nn.Module) -> None:
+    def __init__(self, plain: nn.Module, allow_missing: bool) -> None:
         self.plain = plain
+        self.allow_missing = allow_missing
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Puts folded weights in the place of plain ones, of moving averages too."""
@@ -127,21 +159,25 @@ class FoldCheckpoint(Hook):
             others.update({f'module.{name}': value for name, value in self.fold(averages).items()})
 
     def fold(self, weights: dict) -> dict:
-        """The weights of the deployed model."""
+        """The weights of the deployed model.
+
+        Raises:
+            ValueError: If the plain ones are not of the model.
+        """
         model = copy.deepcopy(self.plain)
-        load_state_dict(model, weights)
+        load_weights(model, weights, 'the checkpoint', self.allow_missing)
         switch_to_deploy(model)
         return model.state_dict()
 
 
-def deploy(runner: Runner) -> None:
+def deploy(runner: Runner, allow_missing: bool) -> None:
     """Folds the backbone; weights, and hooks' copies of the model such as EMA, come later."""
     before, plain = count_parameters(runner), copy.deepcopy(whole_model(runner))
     try:
         switch_to_deploy(runner.model)
     except ValueError as error:
         raise SystemExit(f'--deploy: {error}') from error
-    runner.register_hook(FoldCheckpoint(plain))
+    runner.register_hook(FoldCheckpoint(plain, allow_missing))
     runner.logger.info(f'--deploy: {before:,} -> {count_parameters(runner):,} parameters')
 
 
@@ -155,7 +191,7 @@ def test(args: argparse.Namespace) -> None:
     apply_test_options(cfg, args)
     runner = build_runner(cfg)
     if args.deploy:
-        deploy(runner)
+        deploy(runner, args.allow_missing)
     if args.show_dir and loads_bgr(cfg):
         runner.register_hook(ReverseChannels())
     classes = use_onnx(whole_model(runner), args.checkpoint) if is_onnx(args) else ()

@@ -57,7 +57,8 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
 def check_device(cfg: Config) -> None:
     if type_name(cfg.optim_wrapper) == 'AmpOptimWrapper' and get_device() not in AMP_DEVICES:
         raise SystemExit('error: AmpOptimWrapper needs a GPU, and torch finds none, but '
-                         f'{get_device()!r}; mmvisionmix.BFloat16OptimWrapper (--amp) does not')
+                         f'{get_device()!r}; here it is --cfg-options '
+                         'optim_wrapper.type=mmvisionmix.BFloat16OptimWrapper')
 
 
 def use_safe_hooks(cfg: Config) -> None:

@@ -1,5 +1,6 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """A missing data set is found before training starts, and the message says how to get one."""
+import shlex
 from pathlib import Path
 from typing import Iterator, Sequence, Tuple
 
@@ -93,11 +94,14 @@ def type_name(config: dict) -> str:
 def _message(path: Path, loader: str, dataset: dict, truths: Sequence[str]) -> str:
     name, root = type_name(dataset), Path(dataset.get('data_root') or '')
     layout = root.name if root.parent.name == 'demo' else DEMO_LAYOUTS.get(name)
+    if layout == 'coco' and '2017' not in str(path):  # of another data set
+        layout = None
     options = ' and '.join([f'{loader}.dataset.data_root', *truths])
     lines = [f'{path.absolute()} does not exist; {loader} reads {name} from there.',
              'Either put the real data set there (docs/datasets.md shows its folders), or point '
              f'{options} at it with --cfg-options.']
     if layout and root.name:
         lines.append('Or make small demo data of the same layout, in less than a minute:\n'
-                     f'    python tools/dataset_tools/make_demo_data.py {layout} --out {root}')
+                     f'    python tools/dataset_tools/make_demo_data.py {layout} --out '
+                     f'{shlex.quote(str(root))}')
     return '\n'.join(lines)

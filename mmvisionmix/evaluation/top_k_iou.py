@@ -36,8 +36,9 @@ class TopKIoUMetric(IoUMetric):
     """IoUMetric that adds the mean IoU over the model's own best classes.
 
     This is the "mIoU" of LKCA's Tables VI and VII, there described as "mIoU in 10 high-score
-    categories". **It is not the usual mIoU, and always at least as high**: out of ADE20K's 150
-    classes it takes the ten that this very model segments best and passes over those it fails on.
+    categories". **It is not the usual mIoU, and, unless** ``classes`` **are given, at least as
+    high**: out of ADE20K's 150 classes it takes the ten that this very model segments best and
+    passes over those it fails on.
     Two models may be measured on different classes. Compare it with nothing but itself; the mean
     over all classes stands beside it as ``mIoU``.
 

@@ -6,7 +6,6 @@ What takes decisions on shapes or devices is a leaf in graphs that torch.fx reco
 from .depthwise_statistics import depthwise_statistics
 from .group_attention import (
     FoldedGroupWeights,
-    GroupWeights,
     attend,
     attend_to_groups,
     attend_to_tokens,
@@ -18,7 +17,6 @@ from .group_attention import (
 )
 from .key_only_attention import (
     FoldedKeyOnlyWeights,
-    KeyOnlyWeights,
     fold_key_only_weights,
     folded_key_only_attention,
     key_only_context,
@@ -43,11 +41,11 @@ from .partition_attention import (
 from .precision import full_precision
 
 __all__ = [
-    'FoldedGroupWeights', 'FoldedKeyOnlyWeights', 'GroupWeights', 'KeyOnlyWeights', 'attend',
-    'attend_between', 'attend_to_groups', 'attend_to_tokens', 'attend_within',
-    'choose_large_kernel_impl', 'depthwise_statistics', 'draw_hash_vectors', 'fit_kernel',
-    'fold_group_weights', 'fold_key_only_weights', 'folded_key_only_attention', 'full_precision',
-    'hash_partition', 'head_mask', 'key_only_context', 'key_only_saliency', 'kmeans_partition',
-    'large_kernel_mix', 'one_hot', 'partition_means', 'pool_groups', 'project_groups',
-    'propagate_groups', 'split_heads', 'toeplitz_matrix'
+    'FoldedGroupWeights', 'FoldedKeyOnlyWeights', 'attend', 'attend_between', 'attend_to_groups',
+    'attend_to_tokens', 'attend_within', 'choose_large_kernel_impl', 'depthwise_statistics',
+    'draw_hash_vectors', 'fit_kernel', 'fold_group_weights', 'fold_key_only_weights',
+    'folded_key_only_attention', 'full_precision', 'hash_partition', 'head_mask',
+    'key_only_context', 'key_only_saliency', 'kmeans_partition', 'large_kernel_mix', 'one_hot',
+    'partition_means', 'pool_groups', 'project_groups', 'propagate_groups', 'split_heads',
+    'toeplitz_matrix'
 ]

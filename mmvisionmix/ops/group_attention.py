@@ -43,33 +43,6 @@ from torch import Tensor
 IMPLS = ('auto', 'literal', 'folded')
 
 
-class GroupWeights(NamedTuple):
-    """Weights of one layer that folding reads. Matrices have the shape (out, in) of ``F.linear``.
-
-    Attributes:
-        tokens: Group tokens T, shape (G, D).
-        query: Wq, shape (D, D); ``query_bias``: shape (D), or None.
-        key: Wk, shape (D, D).
-        value: Wv, shape (D, D); ``value_bias``: shape (D), or None.
-        group_keys: K_k of every convolution, each of shape (D, D).
-        group_values: V_k of every convolution, each of shape (D, D).
-        group_value_biases: Each of shape (D), or all None.
-        projs: W_k of every convolution, each of shape (D, D).
-        biases: Of the output, each of shape (D); their sum is added.
-    """
-    tokens: Tensor
-    query: Tensor
-    query_bias: Optional[Tensor]
-    key: Tensor
-    value: Tensor
-    value_bias: Optional[Tensor]
-    group_keys: Sequence[Tensor]
-    group_values: Sequence[Tensor]
-    group_value_biases: Sequence[Optional[Tensor]]
-    projs: Sequence[Tensor]
-    biases: Sequence[Tensor]
-
-
 class FoldedGroupWeights(NamedTuple):
     """What one layer's weights alone determine, for S convolutions.
 
@@ -101,25 +74,34 @@ def attend(query: Tensor, key: Tensor, value: Tensor, num_heads: int) -> Tensor:
     return (attention @ value).transpose(1, 2).flatten(2)
 
 
-def fold_group_weights(weights: GroupWeights, num_heads: int) -> FoldedGroupWeights:
-    """Multiplies out what one layer's weights alone determine, and no image enters."""
-    dims = weights.tokens.shape[1]
+def fold_group_weights(*, num_heads: int, tokens: Tensor, query: Tensor,
+                       query_bias: Optional[Tensor], key: Tensor, value: Tensor,
+                       value_bias: Optional[Tensor], group_keys: Sequence[Tensor],
+                       group_values: Sequence[Tensor],
+                       group_value_biases: Sequence[Optional[Tensor]], projs: Sequence[Tensor],
+                       biases: Sequence[Tensor]) -> FoldedGroupWeights:
+    """Multiplies out what one layer's weights alone determine, and no image enters.
+
+    Group tokens T have shape (G, D), matrices (D, D), (out, in) as ``F.linear`` takes them, and
+    biases (D). Every convolution has K_k (``group_keys``), V_k (``group_values``) with a bias or
+    None, and W_k (``projs``); the sum of ``biases`` is added to the output.
+    """
+    dims = tokens.shape[1]
     by_head = (num_heads, dims // num_heads, dims)
-    query = F.linear(weights.tokens, weights.query, weights.query_bias)
-    query = query.reshape(len(query), *by_head[:2]).transpose(0, 1)  # (h, G, d)
-    logits = torch.bmm(query, weights.key.reshape(by_head)) / math.sqrt(by_head[1])
-    scales = len(weights.projs)
-    bias = reduce(torch.add, weights.biases)  # stacked, their gradients would share memory
-    biases = [bias for bias in weights.group_value_biases if bias is not None]
+    queries = F.linear(tokens, query, query_bias)
+    queries = queries.reshape(len(tokens), *by_head[:2]).transpose(0, 1)  # (h, G, d)
+    logits = torch.bmm(queries, key.reshape(by_head)) / math.sqrt(by_head[1])
+    bias = reduce(torch.add, biases)  # stacked, their gradients would share memory
+    shifts = [shift for shift in group_value_biases if shift is not None]
     return FoldedGroupWeights(
         queries=logits.flatten(0, 1),
-        value=weights.value.reshape(by_head).transpose(1, 2),
-        value_bias=weights.value_bias,
-        project=torch.cat([*weights.group_keys, *weights.group_values]),
-        project_bias=torch.cat([torch.zeros_like(bias) for bias in biases] + biases)
-        if biases else None,
-        proj=torch.cat([proj.t().reshape(by_head) for proj in weights.projs]),
-        bias=F.pad(bias[None, None], (0, 0, 0, 0, 0, scales * num_heads - 1)))
+        value=value.reshape(by_head).transpose(1, 2),
+        value_bias=value_bias,
+        project=torch.cat([*group_keys, *group_values]),
+        project_bias=torch.cat([torch.zeros_like(shift) for shift in shifts] + shifts)
+        if shifts else None,
+        proj=torch.cat([proj.t().reshape(by_head) for proj in projs]),
+        bias=F.pad(bias[None, None], (0, 0, 0, 0, 0, len(projs) * num_heads - 1)))
 
 
 def head_mask(dims: int, num_heads: int, like: Tensor) -> Tensor:

@@ -35,26 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-class KeyOnlyWeights(NamedTuple):
-    """Weights of one layer. Matrices have the shape (out, in) that ``F.linear`` takes.
-
-    Attributes:
-        key: Wk, shape (D, D); ``key_bias``: shape (D).
-        value: Wv, shape (D, D); ``value_bias``: shape (D).
-        saliency: w of every head, shape (h, D/h).
-        inner: U1, shape (D, D); ``inner_bias``: shape (D).
-        outer: U2, shape (D, D); ``outer_bias``: shape (D).
-    """
-    key: Tensor
-    key_bias: Tensor
-    value: Tensor
-    value_bias: Tensor
-    saliency: Tensor
-    inner: Tensor
-    inner_bias: Tensor
-    outer: Tensor
-    outer_bias: Tensor
+IMPLS = ('auto', 'merged', 'collapsed')
 
 
 class FoldedKeyOnlyWeights(NamedTuple):
@@ -95,15 +76,21 @@ def key_only_context(key: Tensor, saliency: Tensor) -> Tensor:
     return (attention[..., None] * by_head).sum(1).flatten(1)[:, None]  # Eq. 3
 
 
-def fold_key_only_weights(weights: KeyOnlyWeights) -> FoldedKeyOnlyWeights:
-    """Multiplies out what no token enters; see the module's header."""
-    heads, head_dims = weights.saliency.shape
-    key = weights.key.reshape(heads, head_dims, -1)  # (h, d, D)
-    saliency = torch.bmm(weights.saliency[:, None], key)[:, 0] / math.sqrt(head_dims)
-    bias = F.linear(weights.inner_bias + weights.key_bias, weights.outer, weights.outer_bias)
+def fold_key_only_weights(*, key: Tensor, key_bias: Tensor, value: Tensor, value_bias: Tensor,
+                          saliency: Tensor, inner: Tensor, inner_bias: Tensor, outer: Tensor,
+                          outer_bias: Tensor) -> FoldedKeyOnlyWeights:
+    """Multiplies out what no token enters; see the module's header.
+
+    Matrices Wk (``key``), Wv, U1 (``inner``) and U2 (``outer``) have shape (D, D), (out, in) as
+    ``F.linear`` takes them, biases (D), and ``saliency``, w of every head, (h, D/h).
+    """
+    heads, head_dims = saliency.shape
+    by_head = key.reshape(heads, head_dims, -1)  # (h, d, D)
     return FoldedKeyOnlyWeights(
-        saliency, weights.key, weights.key_bias, weights.value, weights.value_bias,
-        weights.outer @ weights.inner, weights.outer @ weights.key, bias)
+        saliency=torch.bmm(saliency[:, None], by_head)[:, 0] / math.sqrt(head_dims),
+        key=key, key_bias=key_bias, value=value, value_bias=value_bias,
+        gate=outer @ inner, direct=outer @ key,
+        bias=F.linear(inner_bias + key_bias, outer, outer_bias))
 
 
 def key_only_saliency(x: Tensor, saliency: Tensor) -> Tensor:
@@ -126,13 +113,18 @@ def folded_key_only_attention(x: Tensor, folded: FoldedKeyOnlyWeights,
     Args:
         x (Tensor): Tokens, shape (B, N, D).
         folded (FoldedKeyOnlyWeights): Of :func:`fold_key_only_weights`.
-        impl (str): ``'merged'``, ``'collapsed'``, or another name for whichever takes fewer
+        impl (str): ``'merged'``, ``'collapsed'``, or ``'auto'`` for whichever takes fewer
             multiply-adds. Both are exact. Defaults to ``'auto'``.
 
     Returns:
         Tensor: The mixed tokens, shape (B, N, D).
+
+    Raises:
+        ValueError: If ``impl`` is unknown.
     """
-    if impl not in ('merged', 'collapsed'):
+    if impl not in IMPLS:
+        raise ValueError(f'impl must be one of {list(IMPLS)}, got {impl!r}')
+    if impl == 'auto':
         impl = 'collapsed' if 2 * x.shape[1] > x.shape[2] else 'merged'
     context = _pool_keys(x, folded)  # (B, D)
     if impl == 'merged':

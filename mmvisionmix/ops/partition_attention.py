@@ -144,7 +144,14 @@ def attend_within(x: Tensor, value: Tensor, members: Tensor, rescale: bool = Tru
 
     Returns:
         Tensor: Shape (B, h, d, N).
+
+    Raises:
+        ValueError: If ``impl`` or ``normalisation`` is unknown.
     """
+    if impl not in IMPLS:
+        raise ValueError(f'impl must be one of {list(IMPLS)}, got {impl!r}')
+    if normalisation not in NORMALISATIONS:
+        raise ValueError(f'normalisation must be one of {NORMALISATIONS}, got {normalisation!r}')
     with full_precision(x.device):
         if impl == 'literal':
             heads = zip(x.flatten(0, 1), value.flatten(0, 1), members.flatten(0, 1))
@@ -206,7 +213,12 @@ def attend_between(means: Tensor, logits: Tensor, members: Tensor,
 
     Returns:
         Tensor: Shape (B, h, d, N).
+
+    Raises:
+        ValueError: If ``normalisation`` is unknown.
     """
+    if normalisation not in NORMALISATIONS:
+        raise ValueError(f'normalisation must be one of {NORMALISATIONS}, got {normalisation!r}')
     with full_precision(means.device):
         present = members.sum(3) > 0
         logits = logits.to(means.dtype).masked_fill(~present, torch.finfo(means.dtype).min)

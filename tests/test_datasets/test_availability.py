@@ -83,6 +83,13 @@ def test_ways_to_get_coco_are_told(tmp_path, coco_cfg):
     check_data(coco_cfg, LOADERS)
 
 
+def test_demo_data_are_offered_in_place_of_coco_alone(tmp_path):
+    cfg = dict(loader=dict(dataset=dict(
+        type='CocoDataset', data_root=str(tmp_path), ann_file='annotations/train.json')))
+    with pytest.raises(FileNotFoundError, match='train.json does not exist; ((?!demo)[^$])*$'):
+        check_data(cfg, ('loader', ))
+
+
 @pytest.mark.parametrize('several', (False, True))
 def test_an_evaluator_that_looks_elsewhere_is_found(tmp_path, coco_cfg, several):
     write_coco(tmp_path / 'there', SceneRecipe(size=32, train=1, val=1))

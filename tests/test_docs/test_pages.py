@@ -12,7 +12,8 @@ from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [ROOT / 'README.md', ROOT / 'CHANGELOG.md', *sorted(
-    page for folder in ('docs', 'configs', 'projects') for page in (ROOT / folder).rglob('*.md'))]
+    page for folder in ('docs', 'configs', 'projects', 'weights')
+    for page in (ROOT / folder).rglob('*.md'))]
 COMMAND = re.compile(r'(?:^ *(?:\$ )?|`)(?:\w+=\S+ )*python (?:\.\./mmvisionmix/)?'
                      r'((?:tools|docs|projects)/[\w/]+\.py\b[^`\n]*)', re.MULTILINE)
 NUMBERS = {'N': '2', 'H': '64', 'W': '64', 'HxW': '64x64'}  # what stands for one of the reader's
@@ -105,7 +106,8 @@ def test_relative_links_lead_to_a_file_and_to_a_heading(page):
 @every_page
 def test_files_of_the_repository_that_pages_name_exist(page):
     text = page.read_text(encoding='utf-8')
-    named = re.findall(r'(?<![\w/.:])((?:tools|configs|docs|requirements)/[\w./-]+\.\w+)', text)
+    folders = 'tools|configs|docs|requirements|projects|weights'
+    named = re.findall(rf'(?<![\w/.:])((?:{folders})/[\w./-]+\.\w+)', text)
     assert not [path for path in named
                 if not any((folder / path).exists() for folder in (ROOT, page.parent))]
 
@@ -119,7 +121,8 @@ def test_tool_takes_a_command_and_its_configs_are_there(page, words, monkeypatch
     keys = [word.partition('=')[0] for word in args if re.match(r'\w+(\.\w+)+=', word)]
     if configs and configs[0] and 'mmpose::' in configs[0].read_text(encoding='utf-8'):
         pytest.importorskip('mmpose', reason='an extra: projects/pose says how to install it')
-    for key in keys if configs and configs[0] else ():
-        node = Config.fromfile(configs[0])
+    cfg = Config.fromfile(configs[0]) if keys and configs and configs[0] else None
+    for key in keys if cfg else ():
+        node = cfg
         for part in key.split('.')[:-1]:  # the last may be an option that the config leaves out
             node = node[int(part) if isinstance(node, (list, tuple)) else part]

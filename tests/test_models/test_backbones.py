@@ -1,5 +1,6 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """What every registered backbone promises, in every size."""
+import pickle
 import re
 
 import pytest
@@ -28,6 +29,16 @@ def test_every_size_trains_on_odd_images(name, arch):
     model = randomise(BACKBONES[name](arch=arch, **FULL[name]))
     for param_name, grad in gradients(model.train(), torch.randn(2, 3, 53, 70)).items():
         assert grad is not None and grad.isfinite().all() and grad.any(), param_name
+
+
+@backbones
+@pytest.mark.parametrize('size', ((1, 1), (1, 70)))
+def test_images_of_any_size_are_taken_and_left_as_they_are(name, size):
+    model, x = build(name).eval(), torch.randn(3, 3, *size)
+    before, other = x.clone(), pickle.loads(pickle.dumps(model))
+    outs = run(model, x)
+    assert torch.equal(x, before) and all(out.isfinite().all() for out in outs)
+    assert_same(run(other, x), outs)
 
 
 @backbones

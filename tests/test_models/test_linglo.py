@@ -1,11 +1,11 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 import pytest
 import torch
-from small_backbones import SMALL, build, randomise
+from small_backbones import SMALL, build
 from torch.profiler import profile
 
 from mmvisionmix.models import LinGlo
-from mmvisionmix.models.layers import KeyOnlyAttention, resize_pos_embed
+from mmvisionmix.models.layers import resize_pos_embed
 
 POSITIONS = dict(encoding=None, patch_sizes=(4, 2, 2, 2), absolute_pos=True, img_size=64)
 
@@ -38,26 +38,3 @@ def test_position_embeddings_are_resized_for_other_images_and_checkpoints():
 def test_a_patch_size_of_one_keeps_the_channels():
     with pytest.raises(ValueError, match='a patch size of 1 keeps the channels'):
         build('LinGlo', patch_sizes=(4, 1, 2, 2))
-
-
-def test_inner_layer_per_head_is_block_diagonal():
-    torch.manual_seed(0)
-    layer, full = randomise(KeyOnlyAttention(12, 3, inner_per_head=True)), KeyOnlyAttention(12, 3)
-    state = layer.state_dict()
-    state['inner.weight'] = torch.block_diag(*state['inner.weight'].squeeze(2).chunk(3))
-    full.load_state_dict(state)
-    x = torch.randn(2, 20, 12)
-    torch.testing.assert_close(layer(x, (4, 5)), full(x, (4, 5)))
-    assert state['inner.weight'].count_nonzero() == 12 * 4
-
-
-@pytest.mark.parametrize('deployed', (False, True))
-def test_saliency_tells_what_tokens_weigh(deployed):
-    torch.manual_seed(0)
-    layer = randomise(KeyOnlyAttention(12, 3)).eval()
-    x = torch.randn(2, 20, 12)
-    keys = layer.key(x).view(2, 20, 3, 4)
-    expected = ((keys * layer.saliency).sum(3) / 2).softmax(1).transpose(1, 2)
-    if deployed:
-        layer.switch_to_deploy()
-    torch.testing.assert_close(layer.saliency_of(x), expected)

@@ -63,19 +63,6 @@ def test_autocast_does_not_lower_the_statistics():
             torch.testing.assert_close(own, want)
 
 
-@pytest.mark.parametrize('momentum', (0.1, None))
-def test_running_statistics_move_as_those_of_the_branches(momentum):
-    results = []
-    for impl in ('literal', 'merged'):
-        torch.manual_seed(0)
-        layer = ConditionalPositionalEncoding(
-            6, norm_cfg=dict(type='BN', momentum=momentum), impl=impl).double()
-        outs = [layer(torch.randn(2, 6, 5, 4).double()) for _ in range(3)]
-        results.append((*outs, *layer.buffers()))
-    for own, expected in zip(*results):
-        assert_close(own, expected)
-
-
 def test_branches_that_do_not_fold_are_added_to_those_that_do():
     layer = ConditionalPositionalEncoding(6).double().eval()
     layer.branches[1].conv.register_forward_hook(lambda conv, inputs, out: 2 * out)

@@ -1,6 +1,7 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """What all forms of all mixers promise, for all options, shapes and sizes of values."""
 import itertools
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -9,7 +10,12 @@ from hypothesis import strategies as st
 from mixers import FORMS, Mixer, assert_close, drawn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmvisionmix.ops import full_precision
+from mmvisionmix.ops import (
+    attend_between,
+    attend_within,
+    folded_key_only_attention,
+    full_precision,
+)
 
 FIXED = dict(
     large_kernel=Mixer('large_kernel', 1, 16, (17, 12)), key_only=Mixer('key_only', 2, 32, (7, 7)),
@@ -111,6 +117,19 @@ def test_forms_cost_what_the_headers_say(name, dims, grid, beside, expected):
         assert macs == pytest.approx(cost, rel=0.02)
 
 
-def test_devices_that_autocast_refuses_are_taken():
-    with full_precision(torch.device('mps')):
-        pass
+@pytest.mark.parametrize('kind', ('cpu', 'meta', 'mps'))
+def test_precision_is_full_wherever_there_is_autocast(kind):
+    there = getattr(torch.amp, 'is_autocast_available', lambda kind: False)(kind)  # from 2.4 on
+    lowered = torch.autocast(kind, torch.bfloat16) if there else nullcontext()
+    with lowered, full_precision(torch.device(kind)):
+        assert not (there and torch.is_autocast_enabled(kind))
+
+
+@pytest.mark.parametrize('fail', (
+    lambda x: folded_key_only_attention(x, None, impl='literal'),
+    lambda x: attend_within(x, x, x, impl='pakced'),
+    lambda x: attend_within(x, x, x, normalisation='sofmax'),
+    lambda x: attend_between(x, x, x, normalisation='sofmax')))
+def test_misspelt_forms_are_refused(fail):
+    with pytest.raises(ValueError, match='must be one of .*, got '):
+        fail(torch.ones(1, 1, 1, 1))

@@ -49,7 +49,7 @@ def test_figures_are_medians_over_rounds_in_turn_without_the_first(monkeypatch):
             return SimpleNamespace(median=self.left.pop(0))
 
     monkeypatch.setattr(timing, 'Timer', FakeTimer)
-    monkeypatch.setattr(timing.timeit, 'timeit', lambda run, number: FakeTimer(
+    monkeypatch.setattr(timing.timeit, 'timeit', lambda run, number, timer: FakeTimer(
         '', dict(run=run), 1).timeit(number).median)
     runs = dict(a=('a', [.9, .1, .5, .2]), b=('b', [.1, .3, .4, .4]))
     rows = timing.measure(runs, 'case', 'inference', 2, 3, memory=len, kind='k')

@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 
+import numpy as np
 import publish
 import pytest
 import torch
@@ -14,7 +15,8 @@ def write(path, **weights):
     optimizer = torch.optim.AdamW(model.parameters())
     torch.save(dict(
         state_dict={**model.state_dict(), **weights}, optimizer=optimizer.state_dict(),
-        meta=dict(seed=0, cfg='path = "/home/me"', dataset_meta=dict(classes=('a', 'b')))), path)
+        meta=dict(seed=0, cfg='path = "/home/me"', dataset_meta=dict(
+            classes=('a', 'b'), sigmas=np.ones(2)))), path)
     return model
 
 

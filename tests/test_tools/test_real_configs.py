@@ -109,8 +109,13 @@ def test_training_evaluates(run_tool, tmp_path, case, tools):
 @pytest.mark.parametrize(
     'file', sorted((ROOT / 'configs/real').glob('*.py')), ids=lambda file: file.stem)
 def test_networks_are_trained_alike(file):
-    """Stock ones by themselves leave norms untrained, or drop paths."""
-    parts = list(build_model(Config.fromfile(file)).train().modules())
+    """By one recipe per data set. Stock ones by themselves leave norms untrained, or drop paths."""
+    data = file.stem.rpartition('_')[2]
+    cfg, first = (Config.fromfile(path).to_dict() for path in (
+        file, sorted(file.parent.glob(f'*_{data}.py'))[0]))
+    for key in cfg.keys() - {'model', 'vis_backends', 'visualizer'}:
+        assert cfg[key] == first[key]
+    parts = list(build_model(Config(cfg)).train().modules())
     assert all(part.training for part in parts)
     rates = {float(part.drop_prob or 0) for part in parts if isinstance(part, DropPath)}
     assert rates <= {0.1 if 'cifar' in file.name else 0.}

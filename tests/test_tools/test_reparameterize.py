@@ -160,3 +160,9 @@ def test_test_tool_takes_plain_and_deployed_checkpoints(tool, workspace, run_too
         torch.testing.assert_close(deployed, scores[0], rtol=1e-4, atol=1e-5)
     log = run_tool(ROOT / 'tools/test.py', 'config.py', 'out.pth', cwd=Path.cwd(), fails=True)
     assert 'tools/model_converters/reparameterize.py' in log
+    weights = torch.load('trained.pth')['state_dict']
+    part = {f'module.{key}': value for key, value in weights.items() if 'head' not in key}
+    torch.save(dict(state_dict=part), 'part.pth')
+    command = (ROOT / 'tools/test.py', 'config.py', 'part.pth', '--deploy')
+    assert 'the checkpoint lacks 2 of ' in run_tool(*command, cwd=Path.cwd(), fails=True)
+    assert '--deploy: ' in run_tool(*command, '--allow-missing', cwd=Path.cwd())

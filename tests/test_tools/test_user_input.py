@@ -80,13 +80,13 @@ def test_classes_whose_numbers_are_others_than_in_training_are_named(classes, fi
 
 
 @pytest.mark.parametrize('name, number, fits', (
-    ('decode_head', 3, False), ('decode_head', 1, True), ('bbox_head', 1, False),
-    ('auxiliary_head', 3, False), ('auxiliary_head', 1, True),
-    ('rpn_head', 1, True), ('head', 1, False), ('head', 3, True)))
+    ('decode_head', 4, False), ('decode_head', 1, True), ('bbox_head', 1, False),
+    ('decode_head', 2, False), ('auxiliary_head', 4, False), ('auxiliary_head', 1, True),
+    ('auxiliary_head', 2, True), ('rpn_head', 1, True), ('head', 1, False), ('head', 4, True)))
 def test_heads_of_other_numbers_of_classes_are_named(name, number, fits):
     model = nn.ModuleDict({name: nn.Identity()})
     model[name].num_classes = number
-    assert (f'model.{name}.num_classes is' in str(head_fault(Named('ab'), model))) != fits
+    assert (f'model.{name}.num_classes is' in str(head_fault(Named('abc'), model))) != fits
     panoptic = SimpleNamespace(metainfo=dict(classes='abcd', thing_classes='a'), ann_file='')
     assert name != 'bbox_head' or head_fault(panoptic, model) is None
 
@@ -129,6 +129,14 @@ def test_a_slip_in_a_users_transform_is_placed(tmp_path):
     place = rf'brightness.*transform\(\) of {file}, line 2'
     with pytest.raises(SystemExit, match=place), errors_in_a_line():
         step({})
+    system = tmp_path / 'lib/python3/dist-packages/package.py'  # of Debian
+    system.parent.mkdir(parents=True)
+    system.write_text('def call(step):\n    step({})\n')
+    with pytest.raises(SystemExit, match=place), errors_in_a_line():
+        runpy.run_path(str(system))['call'](step)
+    system.write_text("def call(step):\n    raise KeyError('x')\n")
+    with pytest.raises(SystemExit, match='(?!.*raised in)'), errors_in_a_line():
+        runpy.run_path(str(system))['call'](step)
 
 
 def annotate(data, change):

@@ -20,7 +20,7 @@ import sys
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence
 
 import torch
 from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from common import errors_in_a_line, positive_int  # noqa: E402  beside this folder
+from common import errors_in_a_line, positive_int, read_size  # noqa: E402  beside this folder
 
 DTYPES = dict(float32=torch.float32, bfloat16=torch.bfloat16, float16=torch.float16)
 SMALL = Images(1, 64, 64, 'vectors')  # loads libraries before memory is measured
@@ -130,14 +130,6 @@ def draw_panel(ax: Axes, rows: List[dict], field: str) -> None:
     ax.set_xticks(list(sizes), list(sizes.values()), rotation=30, ha='right')
     ax.xaxis.set_minor_locator(NullLocator())
     ax.grid(alpha=.3, which='both')
-
-
-def read_size(text: str) -> Tuple[int, int]:
-    """Reads ``HEIGHTxWIDTH`` from the command line."""
-    sides = text.split('x')
-    if len(sides) != 2:
-        raise argparse.ArgumentTypeError(f'must be HEIGHTxWIDTH, got {text!r}')
-    return positive_int(sides[0]), positive_int(sides[1])
 
 
 def network_parser(description: str, rounds: int) -> argparse.ArgumentParser:

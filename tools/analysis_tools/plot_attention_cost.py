@@ -8,10 +8,10 @@
 
 The networks are deployed. Latency is the median over rounds in which all take their turn; memory is
 what a forward pass adds to weights and images: to the peak of a fresh process or, on a GPU, to what
-PyTorch has allocated there. Dot-product
-attention is run twice: as torch's fused attention, which never holds the N x N matrix of weights
-between all tokens, and with that matrix, as it was written when the paper was. What would need more
-memory than --budget for the matrices, or more time than --patience, is left out.
+PyTorch has allocated there. Dot-product attention is run twice: as torch's fused attention, which
+never holds the N x N matrix of weights between all tokens, and with that matrix, as it was written
+when the paper was. What would need more memory than --budget for the matrices, or more time than
+--patience, is left out.
 """
 import argparse
 import json

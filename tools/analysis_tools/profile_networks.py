@@ -196,10 +196,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     args = parse_args(argv)
     torch.set_num_threads(args.threads)
     settings = settings_of(args)
-    machine = measure_machine(settings)
-    print(f'A matrix product does {machine.macs / 1e9:.3g} G multiply-adds a second, a copy moves '
-          f'{machine.bytes / 1e9:.3g} GB.')
     with errors_in_a_line(args.traceback):
+        machine = measure_machine(settings)
+        print(f'A matrix product does {machine.macs / 1e9:.3g} G multiply-adds a second, a copy '
+              f'moves {machine.bytes / 1e9:.3g} GB.')
         rows = [
             examine(name, Images(args.batch, *size, args.outputs), mode, settings, machine,
                     args.rounds)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from rich.markup import escape
 from rich.progress import track
-from torch.utils.benchmark import Timer
+from torch.utils.benchmark import Timer, timer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import add_traceback, positive_int, table  # noqa: E402  beside this folder
@@ -52,7 +52,7 @@ def time_rounds(runs: Runs, rounds: int, title: str,
             if seen and min(seen) <= SLOW:
                 seen.append(timers[name].timeit(1).median)
             elif slow_rounds is None or len(seen) <= slow_rounds:
-                seen.append(timeit.timeit(runs[name], number=1))
+                seen.append(timeit.timeit(runs[name], timer=timer, number=1))
     return {name: seen[1:] for name, seen in times.items()}
 
 

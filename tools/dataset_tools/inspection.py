@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from checks import sample_of, turned_size  # noqa: E402  beside this folder
+from common import listed  # noqa: E402
 
 PARTS = {'img_path': 'image', 'seg_map_path': 'label'}
 """Keys of a sample that name its files, and what these are."""
@@ -225,7 +226,7 @@ class Summary:
         absent = [name for name in self.names if not self.amounts[name]]
         if absent:
             yield (f'{len(absent)} of {len(self.names)} classes never occur: '
-                   f'{_listed(absent)}; nothing is learnt of them')
+                   f'{listed(absent)}; nothing is learnt of them')
         everything = sum(self.amounts.values())
         if self.amounts[IGNORED]:
             yield f'{self.amounts[IGNORED] / everything:.1%} is ignored, and trains nothing' + (
@@ -233,7 +234,7 @@ class Summary:
                 if absent and len(self.names) == 2 and self.unit == 'pixels' else '')
         if self.unknown:
             yield ('the annotations have classes that the config does not have, passed over: '
-                   + _listed([f'{name} ({number})' for name, number in self.unknown.items()]))
+                   + listed([f'{name} ({number})' for name, number in self.unknown.items()]))
         if len(self.sizes) > 1:
             areas = sorted(self.sizes, key=lambda size: size[0] * size[1])
             yield (f'{len(self.sizes)} sizes of images, from {_by(areas[0])} to {_by(areas[-1])}')
@@ -258,11 +259,6 @@ def _unreadable(files: Dict[str, str]) -> Optional[str]:
 
 def _strange(values: np.ndarray) -> float:
     return values[values != values.astype(np.uint8)].flat[0]
-
-
-def _listed(names: Sequence[str], most: int = 10) -> str:
-    more = f' and {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(names[:most]) + more
 
 
 def _by(shape: Sequence[Any]) -> str:

@@ -12,6 +12,7 @@ A folder that is complete is left alone, and one that holds anything else is ref
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -72,7 +73,7 @@ LAYOUTS: Dict[str, Layout] = {
         write_cifar100, 'classification, for configs on CIFAR-100', PICTURES,
         OTHER_TYPE.replace('{reader}', 'DemoCIFAR100')),
     'svhn': Layout(
-        write_svhn, 'classification of digits, for configs on SVHN', Recipe(train=1437, val=360)),
+        write_svhn, 'classification of digits, for configs on SVHN', Recipe(train=1438, val=359)),
     'tiny-imagenet': Layout(
         write_tiny_imagenet, 'classification, for configs on Tiny ImageNet', PICTURES),
     'imagenet': Layout(write_imagenet, 'classification, for configs on ImageNet', PICTURES),
@@ -91,7 +92,7 @@ def make(args: argparse.Namespace) -> str:
         args.out, type(layout.defaults)(**fields), partial(track, description='Drawing'))
     return (f'{"Made" if written else "Already there:"} {args.train} training and {args.val} '
             f'validation pictures{layout.extent.format(**fields)} in {args.out}\n'
-            f'Next: {layout.following.format(out=args.out)}')
+            f'Next: {layout.following.format(out=shlex.quote(str(args.out)))}')
 
 
 def add_layout(layouts: argparse._SubParsersAction, name: str) -> None:

@@ -40,6 +40,7 @@ from common import (  # noqa: E402  beside this folder
     errors_in_a_line,
     load_model,
     positive_int,
+    read_size,
 )
 from onnx_files import Pictures, as_taken, describe, quantize  # noqa: E402
 
@@ -87,14 +88,6 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     if args.int8 and (args.format != 'onnx' or args.opset < 13):
         parser.error('--int8 takes --format onnx, and --opset 13 or later')
     return args
-
-
-def read_size(text: str) -> Size:
-    """Reads ``HEIGHTxWIDTH``."""
-    sides = text.split('x')
-    if len(sides) != 2 or not all(side.isdecimal() and int(side) for side in sides):
-        raise argparse.ArgumentTypeError(f'must be HEIGHTxWIDTH in pixels, got {text!r}')
-    return int(sides[0]), int(sides[1])
 
 
 def check_dynamic_size(model: Exportable, size: Size) -> int:

@@ -3,8 +3,8 @@
 
     python tools/model_converters/publish.py CHECKPOINT weights/NAME.pth
 
-OUT holds the weights and the names of the classes, nothing of the optimizer or the machine.
-Matrices and kernels are in half precision, vectors as they were. Any torch loads it with
+OUT holds the weights, and the names and colours of the classes, nothing of the optimizer or the
+machine. Matrices and kernels are in half precision, vectors as they were. Any torch loads it with
 ``weights_only=True``, also without MMEngine and this package, and models load it as any checkpoint.
 """
 import argparse
@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
-import torch
+from mmengine.runner import CheckpointLoader, save_checkpoint
 from torch import Tensor
 
-import mmvisionmix  # noqa: F401  lets torch load checkpoints of MMEngine
+from mmvisionmix.engine.checkpoint_hook import BACKEND
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import add_traceback, check_files, errors_in_a_line  # noqa: E402  beside this folder
@@ -61,14 +61,14 @@ def publish(checkpoint: str, out: Path) -> str:
     check_files(checkpoint)
     if out.exists():
         raise FileExistsError(f'{out} exists; remove it or choose another name')
-    loaded = torch.load(checkpoint, map_location='cpu', weights_only=True)
+    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     if 'state_dict' not in loaded:
         raise ValueError(f'{checkpoint} holds no state_dict, as those of MMEngine do')
-    classes = (loaded.get('meta') or {}).get('dataset_meta')
-    out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(
-        meta=dict(dataset_meta=classes) if classes else {},
-        state_dict={name: halve(name, value) for name, value in loaded['state_dict'].items()}), out)
+    known = (loaded.get('meta') or {}).get('dataset_meta') or {}
+    classes = {key: known[key] for key in ('classes', 'palette') if known.get(key) is not None}
+    weights = {name: halve(name, value) for name, value in loaded['state_dict'].items()}
+    save_checkpoint(dict(meta=dict(dataset_meta=classes) if classes else {}, state_dict=weights),
+                    str(out), backend_args=dict(backend=BACKEND))
     return hashlib.sha256(out.read_bytes()).hexdigest()
 
 

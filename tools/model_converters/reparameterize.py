@@ -18,8 +18,10 @@ from typing import Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
+from mmengine.runner import save_checkpoint
 from torch import Tensor
 
+from mmvisionmix.engine.checkpoint_hook import BACKEND
 from mmvisionmix.models import BaseBackbone, find_backbones
 from mmvisionmix.models.layers import ConvNorm
 from mmvisionmix.models.utils import image_channels
@@ -112,8 +114,8 @@ def reparameterize(args: argparse.Namespace) -> None:
                        if isinstance(layer, ConvNorm) and layer.folded is None)
         for kind, number in kept.items():
             print(f'{name}: {number} convolutions keep their norms, as {kind} does not fold')
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(meta=dict(meta, deployed=True), state_dict=model.state_dict()), args.out)
+    save_checkpoint(dict(meta=dict(meta, deployed=True), state_dict=model.state_dict()),
+                    str(args.out), backend_args=dict(backend=BACKEND))
     options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
     command = shlex.join(
         ('python', 'tools/test.py', args.config, str(args.out), '--deploy', *options))

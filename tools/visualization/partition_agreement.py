@@ -13,6 +13,8 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, init_default_scope
+from scipy.stats import entropy
+from sklearn.metrics import normalized_mutual_info_score
 from subjects import backbone_of, choose_layers, label_of, load_config, load_model
 
 from mmvisionmix.datasets.availability import check_data
@@ -44,12 +46,13 @@ def agreement_table(args: argparse.Namespace) -> str:
         cfg = load_config(args.config, checkpoint, args.cfg_options)
         tokens = tokens_of(cfg, checkpoint, args.agreement)
         for name in choose_layers(list(tokens), args.layers):
-            joint = contingency(*tokens[name])
-            spread = [np.sort(counts.sum(1) / counts.sum())[::-1] for counts in joint]
+            codes, classes = tokens[name]
+            counts = [np.bincount(head, minlength=codes.max() + 1) for head in codes]
+            spread = [np.sort(head / head.sum())[::-1] for head in counts]
+            mutual = [normalized_mutual_info_score(classes, head) for head in codes]
             lines[name].append([
                 label_of(name), Path(checkpoint).stem,
-                f'{np.mean([mutual_information(counts) for counts in joint]):.3f}',
-                f'{np.mean([entropy(shares) for shares in spread]):.2f}',
+                f'{np.mean(mutual):.3f}', f'{np.mean(entropy(spread, base=2, axis=1)):.2f}',
                 ' '.join(f'{share:.0%}'.rstrip('%') for share in np.mean(spread, 0))])
     return table(HEADER, [line for layer in lines.values() for line in layer])
 
@@ -81,23 +84,3 @@ def at_tokens(labels: np.ndarray, grid: Tuple[int, int]) -> np.ndarray:
     rows, cols = (((np.arange(tokens) + 0.5) * side / tokens).astype(int)
                   for side, tokens in zip(labels.shape, grid))
     return labels[np.ix_(rows, cols)]
-
-
-def contingency(codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Counts of tokens by head, partition and class, shape (heads, partitions, classes)."""
-    counts = np.zeros((len(codes), codes.max() + 1, labels.max() + 1))
-    np.add.at(counts, (np.arange(len(codes))[:, None], codes, labels), 1)
-    return counts
-
-
-def mutual_information(counts: np.ndarray) -> float:
-    """Normalised by the mean of both entropies; 0 where there is but one partition and class."""
-    shares = counts / counts.sum()
-    one, other = entropy(shares.sum(0)), entropy(shares.sum(1))
-    return 2 * (one + other - entropy(shares)) / (one + other) if one + other else 0.
-
-
-def entropy(shares: np.ndarray) -> float:
-    """Of shares that sum to one, in bits."""
-    positive = shares[shares > 0]
-    return float(-(positive * np.log2(positive)).sum())

@@ -24,7 +24,7 @@ import cv2
 import mmcv
 import numpy as np
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, VISUALIZERS, init_default_scope
 from rich.progress import track
@@ -70,8 +70,8 @@ def segment(cfg: Config, model: torch.nn.Module, tile: Optional[int], overlap: i
     steps = deepcopy(cfg.test_dataloader.dataset.pipeline)
     if tile:  # at the picture's own resolution
         steps = [step for step in steps if type_name(step) != 'Resize']
-        model.test_cfg = Config(dict(
-            mode='slide', crop_size=(tile, tile), stride=(tile - overlap, ) * 2))._cfg_dict
+        model.test_cfg = ConfigDict(
+            mode='slide', crop_size=(tile, tile), stride=(tile - overlap, ) * 2)
     cfg.test_pipeline = steps
     return lambda picture: inference_model(model, picture)
 

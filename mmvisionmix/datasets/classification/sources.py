@@ -1,5 +1,6 @@
 # Copyright (c) mmvisionmix authors. All rights reserved.
 """What the data sets say when a split or a file is not there."""
+import shlex
 from dataclasses import dataclass
 from typing import Sequence
 
@@ -37,7 +38,8 @@ class Source:
         raise FileNotFoundError(
             f'{path} does not exist. Download {self.name} from {self.url} (docs/datasets.md shows '
             f'its folders), or make small demo data of the same layout in an empty folder:\n'
-            f'    python tools/dataset_tools/make_demo_data.py {self.layout} --out {root}')
+            f'    python tools/dataset_tools/make_demo_data.py {self.layout} --out '
+            f'{shlex.quote(str(root))}')
 
 
 def known_split(split: str, splits: Sequence[str]) -> str:

@@ -141,7 +141,6 @@ class BaseBackbone(BaseModule):
         others = [cfg for cfg in given if cfg['type'] != 'Pretrained']
         super().__init__((others or _as_list(self.default_init_cfg)) +
                          [cfg for cfg in self._pretrained if cfg.get('checkpoint')])
-        check_int(-1, frozen_stages=frozen_stages)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
@@ -237,11 +236,12 @@ class BaseBackbone(BaseModule):
         """Freezes the stem and the first ``frozen_stages`` stages.
 
         Raises:
-            ValueError: If there are fewer stages than that.
+            ValueError: If it is no whole number, or there are fewer stages than that.
         """
-        if not -1 <= self.frozen_stages <= len(self.stages):
-            raise ValueError(f'frozen_stages must be between -1 and {len(self.stages)}, '
-                             f'got {self.frozen_stages}')
+        last = len(self.stages)
+        if not is_int(self.frozen_stages) or not -1 <= self.frozen_stages <= last:
+            raise ValueError(f'frozen_stages must be a whole number between -1 and {last}, '
+                             f'got {self.frozen_stages!r}')
         for part in self._frozen_parts():
             part.requires_grad_(False)
             if isinstance(part, nn.Module):

@@ -83,8 +83,7 @@ class DualFormer(PyramidBackbone):
     From `Dual Path Transformer with Partition Attention <https://arxiv.org/abs/2305.14768>`_,
     Section 3: overlapping convolutions between the stages, and blocks of MBConv beside partition
     attention (Eq. 4-9) and of a feed-forward network. Maps are (B, C, H, W) throughout,
-    channels-last. Images of any size are taken. There is no position
-    encoding.
+    channels-last. Images of any size are taken. There is no position encoding.
 
     Inferred, as the paper does not say: the ratios of MLPs, from parameter counts, the number of
     heads, the projection of both paths, and one layer norm per emitted stage; see
@@ -195,13 +194,15 @@ class DualFormer(PyramidBackbone):
         if dims[0] < 2:
             raise ValueError(f'arch.embed_dims must start with 2 or more, got {dims}')
 
+        make_attention = partial(
+            PartitionAttention, num_heads=num_heads, num_partitions=num_partitions,
+            partition=partition, share_partition=share_partition, paths=paths, rescale=rescale,
+            impl=impl, normalisation=normalisation, norm_cfg=norm_cfg)
+
         def make_block(stage: int, index: int) -> nn.Module:
-            make_attention = partial(
-                PartitionAttention, num_heads=num_heads, num_partitions=num_partitions,
-                partition=partition, share_partition=share_partition, paths=paths, rescale=rescale,
-                reduction=settings['reductions'][stage], hash_seed=hash_seed + index, impl=impl,
-                normalisation=normalisation, norm_cfg=norm_cfg)
-            mixer = DualMixer(dims[stage], make_attention, mixing, norm_cfg)
+            attention = partial(make_attention, reduction=settings['reductions'][stage],
+                                hash_seed=hash_seed + index)
+            mixer = DualMixer(dims[stage], attention, mixing, norm_cfg)
             ratio = settings['mlp_ratios'][stage]
             local = make_encoding(encoding, dims[stage] * ratio, norm_cfg, impl)
             return PreNormBlock(dims[stage], mixer, ratio, drop_rate, rates[index], local)

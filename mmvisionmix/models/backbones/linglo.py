@@ -134,7 +134,7 @@ class LinGlo(BaseBackbone):
         out_indices (int | Sequence[int]): Stages to emit; negative ones count from the end.
             Stages past the last of them are not built. Defaults to (0, 1, 2, 3).
         layout (str): One letter per stage: ``'h'`` for hybrid blocks, ``'c'`` for convolutional
-            ones (Section 5.1). Defaults to ``'hhhh'``.
+            ones (Section 5.1). Defaults to ``'hhhh'``, which fits four stages alone.
         attention (str): ``'key-only'``, or ``'dot-product'`` for softmax attention (Section 5.2).
             Defaults to ``'key-only'``.
         inner_per_head (bool): See :class:`KeyOnlyAttention`. Defaults to False.

@@ -102,6 +102,9 @@ class LKCAViT(BaseBackbone):
         init_cfg (dict | list[dict], optional): Initialisation config. Defaults to truncated normal
             linear layers with a standard deviation of 0.02.
 
+    Raises:
+        ValueError: If an argument is none of the above; names it.
+
     Examples:
         >>> import torch
         >>> from mmvisionmix.models import LKCAViT

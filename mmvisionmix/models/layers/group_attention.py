@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from mmvisionmix.ops import (
     FoldedGroupWeights,
-    GroupWeights,
     attend,
     attend_to_groups,
     attend_to_tokens,
@@ -179,12 +178,13 @@ class GroupAttention(Foldable):
             return FoldedGroupWeights(**dict(self.folded.items()))
         keys, values = self._by_scale(self.group_keys), self._by_scale(self.group_values)
         return fold_group_weights(
-            GroupWeights(
-                self.tokens, self.query.weight, self.query.bias, self.key.weight,
-                self.value.weight, self.value.bias, [key.weight for key in keys],
-                [value.weight for value in values], [value.bias for value in values],
-                [proj.weight for proj in self._by_scale(self.projs)],
-                [proj.bias for proj in self.projs]), self.num_heads)
+            num_heads=self.num_heads, tokens=self.tokens, query=self.query.weight,
+            query_bias=self.query.bias, key=self.key.weight, value=self.value.weight,
+            value_bias=self.value.bias, group_keys=[key.weight for key in keys],
+            group_values=[value.weight for value in values],
+            group_value_biases=[value.bias for value in values],
+            projs=[proj.weight for proj in self._by_scale(self.projs)],
+            biases=[proj.bias for proj in self.projs])
 
     def _by_scale(self, layers: nn.ModuleList) -> List[Any]:
         """One layer per convolution, the same for all where they share it."""

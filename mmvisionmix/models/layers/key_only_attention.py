@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from mmvisionmix.ops import (
     FoldedKeyOnlyWeights,
-    KeyOnlyWeights,
     fold_key_only_weights,
     folded_key_only_attention,
     key_only_context,
@@ -89,9 +88,10 @@ class KeyOnlyAttention(Foldable):
         inner = self.inner.weight
         if self.inner_per_head:
             inner = torch.block_diag(*inner.squeeze(2).chunk(len(self.saliency)))
-        return fold_key_only_weights(KeyOnlyWeights(
-            self.key.weight, self.key.bias, self.value.weight, self.value.bias, self.saliency,
-            inner, self.inner.bias, self.outer.weight, self.outer.bias))
+        return fold_key_only_weights(
+            key=self.key.weight, key_bias=self.key.bias, value=self.value.weight,
+            value_bias=self.value.bias, saliency=self.saliency, inner=inner,
+            inner_bias=self.inner.bias, outer=self.outer.weight, outer_bias=self.outer.bias)
 
     def is_plain(self) -> bool:
         """Whether its weights may be read past its layers, see :func:`are_plain`."""

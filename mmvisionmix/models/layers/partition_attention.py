@@ -136,7 +136,8 @@ class PartitionAttention(BaseModule):
 
         Returns:
             Tensor: Numbers from 0 to K - 1 per head, or for all heads where they share them, on
-            the grid that attention is computed on, shape (B, heads, H / reduction, W / reduction).
+            the grid that attention is computed on: shape (B, heads, H / reduction,
+            W / reduction), rounded up.
         """
         maps = self.downsample(x)
         codes = self._partition(maps)
