@@ -84,10 +84,9 @@ def test_ways_to_get_coco_are_told(tmp_path, coco_cfg):
 
 
 def test_demo_data_are_offered_in_place_of_coco_alone(tmp_path):
-    cfg = dict(loader=dict(dataset=dict(
-        type='CocoDataset', data_root=str(tmp_path), ann_file='annotations/train.json')))
+    data = dict(type='CocoDataset', data_root=str(tmp_path), ann_file='annotations/train.json')
     with pytest.raises(FileNotFoundError, match='train.json does not exist; ((?!demo)[^$])*$'):
-        check_data(cfg, ('loader', ))
+        check_data(dict(loader=dict(dataset=data)), ('loader', ))
 
 
 @pytest.mark.parametrize('several', (False, True))

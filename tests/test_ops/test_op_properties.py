@@ -10,12 +10,7 @@ from hypothesis import strategies as st
 from mixers import FORMS, Mixer, assert_close, drawn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmvisionmix.ops import (
-    attend_between,
-    attend_within,
-    folded_key_only_attention,
-    full_precision,
-)
+from mmvisionmix import ops
 
 FIXED = dict(
     large_kernel=Mixer('large_kernel', 1, 16, (17, 12)), key_only=Mixer('key_only', 2, 32, (7, 7)),
@@ -121,15 +116,15 @@ def test_forms_cost_what_the_headers_say(name, dims, grid, beside, expected):
 def test_precision_is_full_wherever_there_is_autocast(kind):
     there = getattr(torch.amp, 'is_autocast_available', lambda kind: False)(kind)  # from 2.4 on
     lowered = torch.autocast(kind, torch.bfloat16) if there else nullcontext()
-    with lowered, full_precision(torch.device(kind)):
+    with lowered, ops.full_precision(torch.device(kind)):
         assert not (there and torch.is_autocast_enabled(kind))
 
 
 @pytest.mark.parametrize('fail', (
-    lambda x: folded_key_only_attention(x, None, impl='literal'),
-    lambda x: attend_within(x, x, x, impl='pakced'),
-    lambda x: attend_within(x, x, x, normalisation='sofmax'),
-    lambda x: attend_between(x, x, x, normalisation='sofmax')))
+    lambda x: ops.folded_key_only_attention(x, None, impl='literal'),
+    lambda x: ops.attend_within(x, x, x, impl='pakced'),
+    lambda x: ops.attend_within(x, x, x, normalisation='sofmax'),
+    lambda x: ops.attend_between(x, x, x, normalisation='sofmax')))
 def test_misspelt_forms_are_refused(fail):
     with pytest.raises(ValueError, match='must be one of .*, got '):
         fail(torch.ones(1, 1, 1, 1))

@@ -249,16 +249,12 @@ def test_what_cannot_be_exported_is_named_and_nothing_is_written(
     assert sorted(Path().iterdir()) == before
 
 
-def test_names_what_is_missing(workspace, monkeypatch):
-    workspace(LINGLO)
+def test_files_that_would_be_wrong_are_not_written(workspace, monkeypatch):
+    model = workspace(LINGLO)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, 'onnxruntime', None)
         with pytest.raises(SystemExit, match='onnxruntime.*: pip install onnx onnxruntime'):
             run('--size', '32x32')
-
-
-def test_files_that_would_be_wrong_are_not_written(workspace, monkeypatch):
-    model = workspace(LINGLO)
     with monkeypatch.context() as patch:
         patch.setattr(export, 'switch_to_deploy', lambda model: nn.init.ones_(
             model.model.head.fc.bias))

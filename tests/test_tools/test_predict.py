@@ -3,7 +3,6 @@
 import re
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import mmcv
@@ -47,7 +46,7 @@ def test_segmentor_in_one_tile_finds_what_it_finds_in_the_whole():
         predict.build_finder(predict.parse_args(command + options))[0](picture).seg_logits.data
         for options in (SMALL, ['--tile', '64']))
     torch.testing.assert_close(tiled, whole, rtol=1e-4, atol=1e-5)
-    model = SimpleNamespace()
+    model = torch.nn.Module()
     predict.segment(Config.fromfile(SEGMENTOR), model, 64, 16)
     assert (model.test_cfg.crop_size, model.test_cfg.stride) == ((64, 64), (48, 48))
 
