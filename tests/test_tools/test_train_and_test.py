@@ -96,14 +96,13 @@ def test_an_image_that_cannot_be_read_is_named_in_one_line(
 
 
 def test_what_does_not_fit_stops_a_run_before_it_starts(run_tool, demo_ade20k, tmp_path):
-    options = toy_options(demo_ade20k, 2)
-    out = run_tool(
-        TRAIN, TOY, *options, 'model.decode_head.num_classes=11', cwd=tmp_path, fails=True)
+    more = toy_options(demo_ade20k, 2)
+    out = run_tool(TRAIN, TOY, *more, 'model.decode_head.num_classes=11', cwd=tmp_path, fails=True)
     assert 'has 10 classes, and model.decode_head.num_classes is 11' in out
     torch.save(dict(state_dict={}), tmp_path / 'a.pth')
-    out = run_tool(TEST, TOY, 'a.pth', *options, cwd=tmp_path, fails=True)
+    out = run_tool(TEST, TOY, 'a.pth', *more, cwd=tmp_path, fails=True)
     assert 'error: the checkpoint lacks' in out and 'Iter(' not in out
-    assert 'mIoU:' in run_tool(TEST, TOY, 'a.pth', '--allow-missing', *options, cwd=tmp_path)
+    assert 'mIoU:' in run_tool(TEST, TOY, 'a.pth', '--allow-missing', *more, cwd=tmp_path)
 
 
 def test_missing_files_are_named(run_tool, demo_ade20k, tmp_path):
