@@ -211,7 +211,7 @@ def _find(cfg: Any, key: str) -> Any:
     return cfg
 
 
-def image_size(cfg: Config) -> Tuple[int, int]:
+def input_size(cfg: Config) -> Tuple[int, int]:
     """Height and width of the images that a config's model is made for, 224 if it does not tell."""
     preprocessor, backbone = (cfg.model.get(key) or {} for key in ('data_preprocessor', 'backbone'))
     return to_2tuple(preprocessor.get('size') or backbone.get('img_size') or 224)

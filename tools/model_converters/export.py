@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
-from reparameterize import image_size, load_config, relative_error
+from reparameterize import input_size, read_inputs, relative_error
 from torch import Tensor, nn
 
 from mmvisionmix.complexity import DETECTION_SIZE
@@ -207,8 +207,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Exports, compares, writes."""
     args = parse_args(argv)
     with errors_in_a_line(args.traceback):
-        cfg = load_config(args)
-        default = DETECTION_SIZE if cfg.get('default_scope') == 'mmdet' else image_size(cfg)
+        cfg = read_inputs(args)
+        default = DETECTION_SIZE if cfg.get('default_scope') == 'mmdet' else input_size(cfg)
         model, meta = load_model(cfg, args.checkpoint)
         classes = (meta.get('dataset_meta') or {}).get('classes') or ()
         whole = Exportable(model, args.backbone, args.normalize, args.resize).eval()

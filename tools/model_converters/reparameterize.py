@@ -31,7 +31,7 @@ from common import (  # noqa: E402  beside this folder
     add_config_options,
     check_files,
     errors_in_a_line,
-    image_size,
+    input_size,
     load_model,
     read_config,
 )
@@ -57,7 +57,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return args
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def read_inputs(args: argparse.Namespace) -> Config:
     """Reads the config, with its options.
 
     Raises:
@@ -100,9 +100,9 @@ def reparameterize(args: argparse.Namespace) -> None:
         ValueError: If the checkpoint is not the model's, there is no backbone of this package, or
             folding changes its maps.
     """
-    cfg = load_config(args)
+    cfg = read_inputs(args)
     model, meta = load_model(cfg, args.checkpoint)
-    height, width = args.size or image_size(cfg)
+    height, width = args.size or input_size(cfg)
     before = sum(param.numel() for param in model.parameters())
     for name, backbone in find_backbones(model).items():
         error = deploy(backbone, (height, width))

@@ -171,7 +171,7 @@ def write(pictures: Iterator[np.ndarray], out: Path, fps: float) -> Tuple[int, .
     return picture.shape[:2]
 
 
-def peak_memory(device: str) -> float:
+def most_memory(device: str) -> float:
     """The most memory that was held so far, in GiB: of the GPU, or of this process."""
     if device.startswith('cuda'):
         return torch.cuda.max_memory_allocated() / 2**30
@@ -199,7 +199,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
         height, width = write(paint_all(), args.out, fps)
     print(f'{len(seconds)} of {height} x {width}, {np.mean(seconds):.2f} s each, '
-          f'{peak_memory(args.device):.2f} GiB at most: {args.out}')
+          f'{most_memory(args.device):.2f} GiB at most: {args.out}')
 
 
 if __name__ == '__main__':

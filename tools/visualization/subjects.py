@@ -26,7 +26,7 @@ import common  # noqa: E402  beside this folder
 from common import (  # noqa: E402
     build_model,
     check_files,
-    image_size,
+    input_size,
     positive_int,
     read_config,
 )
@@ -125,7 +125,7 @@ def load_subject(config: str, checkpoint: str, image: str, size: Optional[Sequen
     cfg = load_config(config, checkpoint, options)
     model = load_model(cfg, checkpoint)
     backbone = backbone_of(model)
-    pixels = read_image(image, size or image_size(cfg), image_channels(backbone))
+    pixels = read_image(image, size or input_size(cfg), image_channels(backbone))
     return Subject(name or Path(config).stem, backbone,
                    preprocess(model, pixels, reads_files(cfg)), as_picture(pixels))
 
