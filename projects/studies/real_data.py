@@ -145,9 +145,10 @@ def record(work_dir: Path) -> Path:
     dumped, = dumps
     name, used = dumped.stem, Config.fromfile(dumped)
     study, cfg = STUDIES_BY_NAME[study_of(name)], Config.fromfile(config_path(name))
-    for path in ('model', 'param_scheduler', 'train_cfg', 'optim_wrapper.optimizer',
-                 'optim_wrapper.paramwise_cfg', 'optim_wrapper.clip_grad',
-                 'train_dataloader.batch_size', 'train_dataloader.dataset.pipeline'):
+    for path in ('model', 'param_scheduler', 'train_cfg.max_iters', 'train_cfg.max_epochs',
+                 'optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg',
+                 'optim_wrapper.clip_grad', 'train_dataloader.batch_size',
+                 'train_dataloader.dataset.pipeline'):
         if setting(cfg, path) != setting(used, path):
             raise ValueError(f'{dumped}: {path} is not that of the config {name}')
     losses, metrics = read_log(work_dir, study)

@@ -66,7 +66,7 @@ def change(old, new):
 
 @pytest.mark.parametrize('spoil, message', (
     (forget_the_end, 'the training has not ended'),
-    (change('max_iters=1500', 'max_iters=2000'), 'train_cfg is not that of the config'),
+    (change('max_iters=1500', 'max_iters=2000'), 'train_cfg.max_iters is not that of the config'),
     (change('prob=0.5', 'prob=0.4'), 'train_dataloader.dataset.pipeline is not that of the'),
     (lambda work_dir: (work_dir / 'test/20261127').rename(work_dir / 'test/20261125'),
      'test is older than the training'),
