@@ -50,7 +50,7 @@ say "mIoU on unseen parts:  $metric %" \
     '' \
     'Next:'
 if [[ "$VIRTUAL_ENV" == "$VENV" ]]; then
-    say "  source $VENV/bin/activate"
+    say "  source '$VENV/bin/activate'"
 fi
 say '  docs/first_steps.md: a picture of your own, what a mixer looks at, ONNX, a config of your own' \
     "  python tools/train.py $CONFIG --cfg-options model.backbone.drop_path_rate=0.1  # try a change" \

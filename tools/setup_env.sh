@@ -15,6 +15,7 @@ set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 ASKED="${STACK:-}"
 NEEDS="${NEEDS:-cls seg det demo docs tests}"
+WANTED="$NEEDS"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 say() { printf '%s\n' "$@"; }
@@ -23,12 +24,16 @@ needs() { grep -qwE "$1" <<<"$NEEDS"; }
 
 # Sets what belongs to a stack: its folder, its versions, the Pythons that serve, what it takes.
 settle() {
-    STACK="$1"
+    local word
+    STACK="$1" NEEDS="$WANTED"
     case "$STACK" in
         modern) VENV="$ROOT/.venv" PINS=modern SERVES='3.12 3.11 3.10' ;;
         lite) VENV="$ROOT/.venv" PINS=modern SERVES='3.12 3.11 3.10' NEEDS="${NEEDS/det/}" ;;
-        onedl) VENV="$ROOT/.venv-onedl" PINS=onedl SERVES='3.12 3.11 3.10'
-               NEEDS="forks $(sed -E 's/\b(cls|seg|det|forks)\b//g' <<<"$NEEDS")" ;;
+        onedl)
+            VENV="$ROOT/.venv-onedl" PINS=onedl SERVES='3.12 3.11 3.10' NEEDS=forks
+            for word in $WANTED; do
+                case $word in cls | seg | det | forks) ;; *) NEEDS+=" $word" ;; esac
+            done ;;
         classic) VENV="$ROOT/.venv-classic" PINS=classic SERVES='3.11 3.10 3.9 3.8' ;;
         *) fail "there is no stack $STACK; there are modern, lite, onedl and classic" ;;
     esac
@@ -74,7 +79,7 @@ use_venv() {
         if venv_is_whole || python="$(find_python)"; then break; fi
     done
     venv_is_whole || [[ -n "$python" ]] ||
-        fail "none of the Pythons here serves ($(list_pythons | paste -sd ' ')): install Python 3.12" \
+        fail "none of the Pythons here serves ($(list_pythons | paste -sd ' ' -)): install Python 3.12" \
              "with venv (Debian, Ubuntu: apt install python3.12-venv), or name one:" \
              "PYTHON=/path/to/python3.12 bash $0"
     case "${ASKED:-$STACK}" in
@@ -90,8 +95,9 @@ use_venv() {
 make_venv() {
     local packages=(torch torchvision) name
     say "Preparing $VENV (6 GB). If it is interrupted, the next run goes on from there."
+    [[ ! -e "$VENV" || -e "$VENV/log" ]] ||
+        fail "$VENV was not made by this script: please move it away."
     if [[ -e "$VENV" ]] && ! venv_is_whole; then
-        [[ -e "$VENV/log" ]] || fail "$VENV was not made by this script: please move it away."
         rm -rf "$VENV"
     fi
     if [[ ! -e "$VENV" ]]; then
@@ -179,5 +185,8 @@ sys.exit('{}.{}'.format(*sys.version_info) not in '$SERVES'.split())" 2>/dev/nul
 # ------------------------------------------------------------------
 use_active || use_venv
 if [[ "${BASH_SOURCE[0]}" == "$0" ]]; then
-    say "Ready. Activate it with: source $VIRTUAL_ENV/bin/activate"
+    say 'Ready.'
+    if [[ "$VIRTUAL_ENV" == "$VENV" ]]; then
+        say "Activate it with: source '$VENV/bin/activate'"
+    fi
 fi

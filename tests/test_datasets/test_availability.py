@@ -85,8 +85,9 @@ def test_ways_to_get_coco_are_told(tmp_path, coco_cfg):
 
 def test_demo_data_are_offered_in_place_of_coco_alone(tmp_path):
     data = dict(type='CocoDataset', data_root=str(tmp_path), ann_file='annotations/train.json')
-    with pytest.raises(FileNotFoundError, match='train.json does not exist; ((?!demo)[^$])*$'):
+    with pytest.raises(FileNotFoundError, match='train.json does not exist') as error:
         check_data(dict(loader=dict(dataset=data)), ('loader', ))
+    assert 'make_demo_data' not in str(error.value)
 
 
 @pytest.mark.parametrize('several', (False, True))

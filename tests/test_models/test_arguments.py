@@ -58,7 +58,7 @@ ARCHS = dict(
         depths={WHOLE: ((1, 0, 1, 1), )}, num_heads={WHOLE: ((1, 2, 4, 0), )},
         mlp_ratios={WHOLE: ((0.5, 2, 2, 2), )}),
     DualFormer=dict(
-        embed_dims={'must be even': ((7, 16, 24, 16), ), 'start with 2 or more': ((1, 2, 2, 2), )},
+        embed_dims={'must be even': ((7, 16, 24, 16), ), 'at least 2': ((1, 2, 2, 2), )},
         depths={WHOLE: ((1, 0, 1, 1), )}, reductions={WHOLE: ((0, 2, 1, 1), (1, 1.5, 1, 1))},
         mlp_ratios={WHOLE: ((2, 2, 2, 0), )}))
 

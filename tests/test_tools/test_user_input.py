@@ -129,8 +129,7 @@ def test_a_slip_in_a_users_transform_is_placed(tmp_path):
     place = rf'brightness.*transform\(\) of {file}, line 2'
     with pytest.raises(SystemExit, match=place), errors_in_a_line():
         step({})
-    system = tmp_path / 'lib/python3/dist-packages/package.py'  # of Debian
-    system.parent.mkdir(parents=True)
+    system = tmp_path / 'dist-packages.py'  # as folders of Debian are called
     system.write_text('{}[0]')
     with pytest.raises(SystemExit, match='raised in test_a_slip'), errors_in_a_line():
         runpy.run_path(str(system))

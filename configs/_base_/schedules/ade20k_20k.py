@@ -13,7 +13,9 @@ optim_wrapper = dict(
             cls_token=dict(decay_mult=0.),  # ViT
             pos_block=dict(decay_mult=0.),  # Twins
             relative_position_bias_table=dict(decay_mult=0.),  # Swin
-            norm=dict(decay_mult=0.))))
+            norm=dict(decay_mult=0.),
+            ln1=dict(decay_mult=0.),  # ViT
+            ln2=dict(decay_mult=0.))))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
     dict(type='PolyLR', eta_min=0., power=1., begin=1500, end=20000, by_epoch=False)

@@ -187,30 +187,26 @@ class DualFormer(PyramidBackbone):
         dims, depths = settings['embed_dims'], settings['depths']
         self.set_out_indices(out_indices, depths)
         if isinstance(arch, str):
-            name = f'dualformer-{arch.lower()}_8xb128-300e_in1k'
-            self.pretraining_config = f'configs/dualformer/{name}'
+            self.pretraining_config = (
+                f'configs/dualformer/dualformer-{arch.lower()}_8xb128-300e_in1k')
         check_int(0, hash_seed=hash_seed)
+        check_int(2, **{'arch.embed_dims': dims})
         check_choice(MIXINGS, mixing=mixing)
-        if dims[0] < 2:
-            raise ValueError(f'arch.embed_dims must start with 2 or more, got {dims}')
-
-        make_attention = partial(
-            PartitionAttention, num_heads=num_heads, num_partitions=num_partitions,
-            partition=partition, share_partition=share_partition, paths=paths, rescale=rescale,
-            impl=impl, normalisation=normalisation, norm_cfg=norm_cfg)
 
         def make_block(stage: int, index: int) -> nn.Module:
-            attention = partial(make_attention, reduction=settings['reductions'][stage],
-                                hash_seed=hash_seed + index)
-            mixer = DualMixer(dims[stage], attention, mixing, norm_cfg)
+            make_attention = partial(
+                PartitionAttention, num_heads=num_heads, num_partitions=num_partitions,
+                partition=partition, share_partition=share_partition, paths=paths, rescale=rescale,
+                reduction=settings['reductions'][stage], hash_seed=hash_seed + index, impl=impl,
+                normalisation=normalisation, norm_cfg=norm_cfg)
+            mixer = DualMixer(dims[stage], make_attention, mixing, norm_cfg)
             ratio = settings['mlp_ratios'][stage]
             local = make_encoding(encoding, dims[stage] * ratio, norm_cfg, impl)
             return PreNormBlock(dims[stage], mixer, ratio, drop_rate, rates[index], local)
 
-        def make_downsample(stage: int) -> nn.Module:
-            if stage == 0:
-                return nn.Identity()
-            return ConvNorm(dims[stage - 1], dims[stage], 3, 2, 1, norm_cfg=norm_cfg)
+        def make_downsample(stage: int) -> Union[ConvNorm, nn.Identity]:
+            widths = (dims[stage - 1], dims[stage])
+            return ConvNorm(*widths, 3, 2, 1, norm_cfg=norm_cfg) if stage else nn.Identity()
 
         rates = drop_path_rates(drop_path_rate, sum(depths))
         starts = [sum(depths[:i]) for i in range(self.num_stages)]
