@@ -100,8 +100,7 @@ def test_features_are_as_feature_info_says(name):
             create(name, features_only=True, out_indices=wrong)
     with pytest.raises(ValueError, match="output_fmt must be 'NCHW', got 'NLC'"):
         model.forward_intermediates(x, output_fmt='NLC')
-    assert torch.equal(
-        model.forward_intermediates(x, norm=True)[1][-1], model.forward_features(x))
+    assert torch.equal(model.forward_intermediates(x, norm=True)[1][-1], model.forward_features(x))
 
 
 @families

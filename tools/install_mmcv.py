@@ -57,7 +57,10 @@ def parse_args() -> argparse.Namespace:
 
 def read_pin(pins: Path) -> str:
     """Reads the version of mmcv, or of its fork, as ``mmcv==...``."""
-    return re.search(r'^(onedl-)?mmcv==[\d.]+', pins.read_text(), re.MULTILINE).group()
+    text = pins.read_text() if pins.is_file() else ''
+    if not (pin := re.search(r'^(onedl-)?mmcv==[\d.]+', text, re.MULTILINE)):
+        raise SystemExit(f'error: {pins} is no file with a version of mmcv')
+    return pin.group()
 
 
 def wheel_folder() -> Path:

@@ -23,9 +23,10 @@ case "$STACK" in
 esac
 
 names_tests() {
-    local argument
+    local argument before=''
     for argument in "$@"; do
-        [[ -e "${argument%%::*}" ]] && return
+        [[ "$before" != -[km] && -e "${argument%%::*}" ]] && return
+        before="$argument"
     done
     return 1
 }

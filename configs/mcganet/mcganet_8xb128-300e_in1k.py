@@ -4,6 +4,4 @@ _base_ = [
 ]
 
 # Group tokens do not decay, as class tokens and position embeddings customarily do not.
-optim_wrapper = dict(
-    paramwise_cfg=dict(
-        custom_keys={'.tokens': dict(decay_mult=0.), '.pos_embed': dict(decay_mult=0.)}))
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'.tokens': dict(decay_mult=0.)}))

@@ -74,8 +74,7 @@ def bump(grid):
 @pytest.mark.parametrize('source, target, tolerance', (
     ((8, 8), (32, 32), 0.02), ((16, 12), (32, 48), 0.01), ((32, 32), (16, 16), 1e-6),
     ((7, 9), (14, 5), 0.02)))
-def test_interpolated_kernel_keeps_its_shape_over_the_scene_and_its_sum(
-        source, target, tolerance):
+def test_interpolated_kernel_keeps_its_shape_over_the_scene_and_its_sum(source, target, tolerance):
     resized = fit_kernel(bump(source), target, interpolate=True)
     expected = bump(target)
     assert (resized - expected).norm() <= tolerance * expected.norm()

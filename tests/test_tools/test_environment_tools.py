@@ -75,6 +75,8 @@ def test_wheels_of_the_families_are_told_apart(install_mmcv, tmp_path, pins, pin
         (tmp_path / f'{name}-cp311-linux_x86_64.whl').touch()
     assert install_mmcv.find_wheel(pin, tmp_path).name == wheel
     assert install_mmcv.find_wheel(pin, tmp_path / 'none') is None
+    with pytest.raises(SystemExit, match='no file with a version of mmcv'):
+        install_mmcv.read_pin(tmp_path / 'none.txt')
 
 
 def test_wheels_are_kept_apart_by_torch(install_mmcv, tmp_path, monkeypatch):

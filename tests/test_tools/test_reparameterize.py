@@ -122,8 +122,7 @@ def spoil(backbone):
     backbone.norms['3'].weight.data[0] = float('nan')
 
 
-@pytest.mark.parametrize('mistake, error', [
-    (scale, '1.0e-03'), (spoil, 'nan')])
+@pytest.mark.parametrize('mistake, error', [(scale, '1.0e-03'), (spoil, 'nan')])
 def test_nothing_is_written_if_the_feature_maps_differ(
         tool, workspace, monkeypatch, capsys, mistake, error):
     workspace()
